@@ -1,0 +1,57 @@
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2# parallel test processes; 0 runs them in this one
+ARGS ?=
+BIN := $(VENV)/bin
+PACKAGES := arms cli market router stats store
+MANIFESTS := pyproject.toml client/pyproject.toml
+
+.PHONY: setup demo test lint format bench docs starter-models clean
+
+setup: $(VENV)/.installed-dev
+
+demo: $(VENV)/.installed
+	$(BIN)/abctl demo $(ARGS)
+
+test: setup
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python docs/generate_cli.py --check
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
+
+docs: setup
+	$(BIN)/python docs/generate_cli.py
+
+starter-models: setup
+	$(BIN)/abctl model starters $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find $(PACKAGES) client tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "abctl needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' || \
+		{ echo "$(PYTHON) cannot make virtual environments: install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(MANIFESTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ./client --editable '.[train]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(MANIFESTS) | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ./client --editable '.[train,dev]'
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,160 @@
+"""The nets in torch, for training and as the parity oracle; serving never imports this.
+
+Attention is written out (four projections without bias, as MLX has them) so that a twin in MLX is a rename,
+and so that no fast path of a stock module can change results between training and evaluation. n = batch, w
+= window, f = features, d = model width, h = heads. Histories are front-padded with zeros; `length` says how
+many states are real. Position w-1 is always "now", whatever the length.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from arms.presets import BasePreset, Preset, TransformerPreset
+
+ACTIONS = 3
+MASKED = -1e9  # not -inf: a row without any real state must stay finite
+
+
+class BaseEncoder(nn.Module):
+    """[n,w,f] -> [n,output]: the window side by side through two layers of Linear, LayerNorm, tanh."""
+
+    def __init__(self, preset: BasePreset, features: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(preset.window * features, preset.hidden)
+        self.ln1 = nn.LayerNorm(preset.hidden)
+        self.fc2 = nn.Linear(preset.hidden, preset.output)
+        self.ln2 = nn.LayerNorm(preset.output)
+
+    def forward(self, history: Tensor, length: Tensor) -> Tensor:
+        real = real_states(length, history.shape[1])
+        flat = (history * real[:, :, None]).flatten(1)  # [n, w*f]
+        hidden = torch.tanh(self.ln1(self.fc1(flat)))
+        return torch.tanh(self.ln2(self.fc2(hidden)))
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention, no biases: queries [n,q,d] over states [n,w,d]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_proj = nn.Linear(width, width, bias=False)
+        self.key_proj = nn.Linear(width, width, bias=False)
+        self.value_proj = nn.Linear(width, width, bias=False)
+        self.out_proj = nn.Linear(width, width, bias=False)
+
+    def forward(self, queries: Tensor, states: Tensor, real: Tensor) -> Tensor:
+        q, k, v = (
+            self._by_head(self.query_proj(queries)),
+            self._by_head(self.key_proj(states)),
+            self._by_head(self.value_proj(states)),
+        )  # [n,h,q,d/h], [n,h,w,d/h] twice
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # [n,h,q,w]
+        weights = torch.softmax(scores.masked_fill(~real[:, None, None, :], MASKED), dim=-1)
+        return cast(Tensor, self.out_proj((weights @ v).transpose(1, 2).flatten(2)))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        n, q, d = x.shape
+        return x.view(n, q, self.heads, d // self.heads).transpose(1, 2)
+
+
+class TransformerEncoderLayer(nn.Module):
+    """Post-norm: attention, add, LayerNorm; feed-forward of 4d with GELU, add, LayerNorm. [n,q,d] ->
+    [n,q,d]."""
+
+    def __init__(self, preset: TransformerPreset) -> None:
+        super().__init__()
+        d = preset.hidden
+        self.attention = MultiHeadAttention(d, preset.heads)
+        self.ln1 = nn.LayerNorm(d)
+        self.linear1 = nn.Linear(d, 4 * d)
+        self.linear2 = nn.Linear(4 * d, d)
+        self.ln2 = nn.LayerNorm(d)
+        self.dropout = nn.Dropout(preset.dropout)
+
+    def forward(self, queries: Tensor, states: Tensor, real: Tensor) -> Tensor:
+        x = self.ln1(queries + self.dropout(self.attention(queries, states, real)))
+        wide = self.dropout(nn.functional.gelu(self.linear1(x)))  # [n,q,4d]
+        return cast(Tensor, self.ln2(x + self.dropout(self.linear2(wide))))
+
+
+class TransformerTemporalEncoder(nn.Module):
+    """[n,w,f] -> [n,output]: project, add positions, attend, take the last state, project.
+
+    Only the last state leaves, so the last layer computes only its query.
+    """
+
+    positions: Tensor
+
+    def __init__(self, preset: TransformerPreset, features: int) -> None:
+        super().__init__()
+        d = preset.hidden
+        self.input_proj = nn.Linear(features, d)
+        self.register_buffer("positions", sinusoidal(preset.window, d), persistent=False)
+        self.layers = nn.ModuleList(TransformerEncoderLayer(preset) for _ in range(preset.layers))
+        self.norm = nn.LayerNorm(d)
+        self.output_proj = nn.Linear(d, preset.output)
+        self.dropout = nn.Dropout(preset.dropout)
+
+    def forward(self, history: Tensor, length: Tensor) -> Tensor:
+        real = real_states(length, history.shape[1])
+        x = self.dropout(self.input_proj(history) + self.positions)  # [n,w,d]
+        for layer in self.layers[:-1]:
+            x = layer(x, x, real)
+        last = self.layers[-1](x[:, -1:], x, real)[:, 0]  # [n,d]
+        return cast(Tensor, self.output_proj(self.norm(last)))
+
+
+class Head(nn.Module):
+    """[n,in] -> [n,out]: two layers of Linear, LayerNorm, tanh, then Linear. Actor: out 3; critic: out 1."""
+
+    def __init__(self, width_in: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width_in, hidden)
+        self.ln1 = nn.LayerNorm(hidden)
+        self.fc2 = nn.Linear(hidden, hidden)
+        self.ln2 = nn.LayerNorm(hidden)
+        self.fc3 = nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.ln1(self.fc1(x)))
+        x = torch.tanh(self.ln2(self.fc2(x)))
+        return cast(Tensor, self.fc3(x))
+
+
+class DecisionNet(nn.Module):
+    """One encoder feeds both heads: [newest state, temporal features] -> logits [n,3] and value [n], USD.
+
+    The critic describes the actor and does not steer the encoder: its gradient stops at the features.
+    """
+
+    def __init__(self, preset: Preset, features: int) -> None:
+        super().__init__()
+        self.temporal_encoder: nn.Module
+        if isinstance(preset, BasePreset):
+            self.temporal_encoder = BaseEncoder(preset, features)
+        else:
+            self.temporal_encoder = TransformerTemporalEncoder(preset, features)
+        self.actor = Head(features + preset.output, preset.hidden, ACTIONS)
+        self.critic = Head(features + preset.output, preset.hidden, 1)
+
+    def forward(self, history: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        temporal = self.temporal_encoder(history, length)
+        both = torch.cat([history[:, -1], temporal], dim=-1)  # [n, f + output]
+        return self.actor(both), self.critic(both.detach())[:, 0]
+
+
+def real_states(length: Tensor, window: int) -> Tensor:
+    """bool[n,w]: which positions hold a state; the last `length` do."""
+    return torch.arange(window, device=length.device) >= window - length[:, None]
+
+
+def sinusoidal(window: int, width: int) -> Tensor:
+    """float32[w,d]: sin(pos / 10000^(2i/d)) in even columns and cos in odd ones (Vaswani et al. 2017)."""
+    position = torch.arange(window, dtype=torch.float64)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000.0) / width))
+    table = torch.stack([torch.sin(position * rate), torch.cos(position * rate)], dim=-1).flatten(1)
+    return table.to(torch.float32)

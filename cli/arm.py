@@ -1,0 +1,56 @@
+"""`abctl arm ...`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import DataDirOption, ExperimentOption, JsonOption
+
+app = typer.Typer(no_args_is_help=True, help="Arms: what serves under which name.")
+
+
+@app.command(name="list")
+def list_(experiment: ExperimentOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """List the arms of an experiment with the models they serve.
+
+    Example: abctl arm list
+    """
+    from cli.database import reading
+    from cli.settings import read_settings
+    from cli.terminal import print_json, table
+    from store import experiments, models
+
+    settings = read_settings(experiment=experiment, data_dir=data_dir)
+    with reading(settings) as connection:
+        found = experiments.get(connection, settings.experiment)
+        champions = models.champions(connection)
+    rows = [[arm, "control" if arm == found.control else "treatment", champions.get(arm)] for arm in found.arms]
+    if as_json:
+        print_json([{"arm": a, "role": role, "model": m} for a, role, m in rows])
+    else:
+        table(f"Arms of {settings.experiment}", ["arm", "role", "champion"], rows, left=3)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the arm.")],
+    onnx: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file: [n,window,18] -> [n,3].")],
+    window: Annotated[int, typer.Option(min=1, max=64, help="How many states it reads.")],
+    output: Annotated[str, typer.Option(help="What it answers: probs or logits.")] = "probs",
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make your own ONNX file the model of an arm; name the arm in an experiment to give it units.
+
+    Example: abctl arm add mine my_policy.onnx --window 5 --output logits
+    """
+    from cli.model import register_onnx
+    from cli.settings import read_settings
+    from cli.terminal import print_json
+
+    entry_id = register_onnx(read_settings(data_dir=data_dir), name, onnx, window, output, promote=True)
+    if as_json:
+        print_json({"arm": name, "model": entry_id})
+    else:
+        typer.echo(f"arm {name} serves model {entry_id}; name it in an experiment's arms to give it units")

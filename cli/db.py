@@ -1,0 +1,31 @@
+"""`abctl db ...`."""
+
+import typer
+
+from cli.options import DataDirOption
+
+app = typer.Typer(no_args_is_help=True, help="The SQL database.")
+
+
+@app.callback()
+def root() -> None:
+    """The SQL database."""
+
+
+@app.command()
+def upgrade(data_dir: DataDirOption = None) -> None:
+    """Bring the database to this release's schema; safe to repeat, and safe beside a running service.
+
+    Example: abctl db upgrade
+    """
+    from cli.settings import read_settings
+    from store import schema
+    from store.sql import check_reachable, open_engine
+
+    settings = read_settings(data_dir=data_dir)
+    settings.place.prepare()
+    engine = open_engine(settings.sql_url)
+    check_reachable(engine)
+    changed = schema.upgrade(engine)
+    shown = engine.url.render_as_string(hide_password=True)
+    typer.echo(f"{shown} is at revision {schema.HEAD}" + ("" if changed else " already"))

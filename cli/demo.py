@@ -1,0 +1,5 @@
+"""`abctl demo`."""
+
+
+def demo() -> None:
+    """Demo."""

@@ -1,0 +1,5 @@
+"""`abctl doctor`."""
+
+
+def doctor() -> None:
+    """Check this machine."""

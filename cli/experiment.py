@@ -1,0 +1,97 @@
+"""`abctl experiment ...`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import DataDirOption, JsonOption, UrlOption
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Create and list experiments.")
+KeyArgument = Annotated[str, typer.Argument(help="Key of the experiment.")]
+
+
+@app.command()
+def create(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="TOML file.")],
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Create an experiment from a file; one without decisions may be defined anew.
+
+    Example: abctl experiment create experiment.toml
+    """
+    import tomllib
+
+    from cli.failures import Refused
+    from cli.gateway import gateway
+    from cli.terminal import print_json
+
+    try:
+        fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} is not TOML: {error}") from error
+    with gateway(_settings(data_dir, url)) as facts:
+        created = facts.put_experiment(fields)
+    if as_json:
+        print_json(created)
+    else:
+        typer.echo(f"experiment {created['key']}: {', '.join(created['arms'])}; control {created['control']} has all units")
+
+
+@app.command(name="list")
+def list_(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """List experiments.
+
+    Example: abctl experiment list
+    """
+    from cli.gateway import gateway
+    from cli.terminal import print_json, table
+
+    with gateway(_settings(data_dir, url)) as facts:
+        found = facts.experiments()
+    if as_json:
+        print_json(found)
+        return
+    rows = [[e["key"], ", ".join(e["arms"]), e["control"], e["metric"], "archived" if e["archived_at_us"] else "open"] for e in found]
+    table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5)
+
+
+@app.command()
+def show(key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None) -> None:
+    """Show one experiment as JSON.
+
+    Example: abctl experiment show main
+    """
+    from cli.failures import NotFound
+    from cli.gateway import gateway
+    from cli.terminal import print_json
+
+    with gateway(_settings(data_dir, url)) as facts:
+        found = [e for e in facts.experiments() if e["key"] == key]
+    if not found:
+        raise NotFound(f"there is no experiment {key!r}; `abctl experiment list` shows those that exist")
+    print_json(found[0])
+
+
+@app.command()
+def archive(key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None) -> None:
+    """Close an experiment: it takes no new decisions, its numbers stay.
+
+    Example: abctl experiment archive old-test
+    """
+    from cli.gateway import gateway
+
+    with gateway(_settings(data_dir, url)) as facts:
+        facts.archive(key)
+    typer.echo(f"experiment {key} is archived")
+
+
+def _settings(data_dir: Path | None, url: str | None) -> "Settings":
+    from cli.settings import read_settings
+
+    return read_settings(data_dir=data_dir, url=url)

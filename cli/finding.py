@@ -1,0 +1,66 @@
+"""Finds the running service of a data directory, and speaks HTTP to it with the standard library alone."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from typing import Any
+
+from cli.failures import Unavailable, failure_of_status
+from cli.settings import Settings
+from store.data_dir import read_service
+
+TIMEOUT_S = 30.0
+
+
+def service_url(settings: Settings) -> str | None:
+    """ABCTL_URL, else the service that announced itself in the data directory and lives; None where there is none."""
+    if settings.url:
+        return settings.url.rstrip("/")
+    announced = read_service(settings.place)
+    if announced is None or not _lives(announced.pid):
+        return None
+    return announced.url
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def call(settings: Settings, url: str, method: str, path: str, body: object = None) -> Any:
+    """One request; the answer's JSON, or the failure that the service named."""
+    request = urllib.request.Request(  # noqa: S310 - the user's own service
+        url + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json", "x-abctl-actor": actor()},
+    )
+    if settings.api_key:
+        request.add_header("authorization", f"Bearer {settings.api_key}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        raise failure_of_status(error.code, _detail(error)) from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise Unavailable(f"the service at {url} does not answer: {reason}; see `abctl status`") from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the service answered {error.code} {error.reason}"
+
+
+def actor() -> str:
+    """Who changes things from this terminal."""
+    name = os.environ.get("ABCTL_ACTOR") or os.environ.get("USER") or "unknown"
+    return "".join(c for c in name if c.isprintable())[:100] or "unknown"

@@ -1,0 +1,64 @@
+"""Puts market and arms together for training: which markets to learn from, which to judge by, what to export."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arms.artefact import Artefact
+from arms.presets import preset_of
+from arms.schema import MARKET_V1
+from arms.torch_export import export
+from arms.torch_training import train
+from arms.training import Epoch, Policy, TrainingConfig
+from market.evaluation import play
+from market.labels import DECOY_EXIT, MARKET_EXIT, ExitRule, labelled
+from market.tape import Tape
+from market.worlds import DECOY, DECOY_FAST, NOISE, NOISE_FAST, World, tape_of
+
+WORLDS: dict[str, World] = {w.name: w for w in (DECOY, DECOY_FAST, NOISE, NOISE_FAST)}
+TRAIN_MARKETS = 1200
+JUDGE_MARKETS = 200
+_JUDGE_SEED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a model learns from and what chooses its best epoch: whole markets, never the same ones."""
+
+    name: str
+    lessons: tuple[Tape, ...]
+    judges: tuple[Tape, ...]
+    exit_rule: ExitRule
+
+
+def simulated_course(world_name: str, markets: int = TRAIN_MARKETS, seed: int = 0) -> Course:
+    """Markets of a simulated world."""
+    world = WORLDS[world_name]
+    first = seed * 10_000_000
+    return Course(
+        name=world_name,
+        lessons=tuple(tape_of(world, first + i) for i in range(markets)),
+        judges=tuple(tape_of(world, first + _JUDGE_SEED + i) for i in range(JUDGE_MARKETS)),
+        exit_rule=DECOY_EXIT,
+    )
+
+
+def recorded_course(name: str, tapes: Sequence[Tape]) -> Course:
+    """Recorded markets in time order: the last fifth judges, the one before it is left out as an embargo."""
+    ordered = sorted(tapes, key=lambda tape: int(tape.tick_us[0]))
+    cut = max(1, round(0.8 * len(ordered)) - 1)
+    return Course(name, tuple(ordered[:cut]), tuple(ordered[cut + 1 :]), MARKET_EXIT)
+
+
+def train_artefact(
+    kind: str, preset_name: str, course: Course, config: TrainingConfig, folder: Path, progress: Callable[[Epoch], None]
+) -> tuple[Artefact, tuple[Epoch, ...]]:
+    """Behaviour cloning of one arm, and its artefact."""
+    preset = preset_of(kind, preset_name)
+    episodes = labelled(course.lessons, course.exit_rule, config.seed)
+
+    def evaluate(policy: Policy) -> list[float]:
+        return [result.pnl_micro / 1e6 for result in play(policy, course.judges, preset.window)]
+
+    fitted = train(episodes, preset, config, evaluate, progress)
+    return export(fitted.net, preset, kind, MARKET_V1, fitted.trained, folder), fitted.epochs

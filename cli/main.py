@@ -1,0 +1,41 @@
+"""The `abctl` command. Commands import what they need when they run, so that `--help` is quick."""
+
+import sys
+
+import typer
+
+from cli import arm, data, db, demo, doctor, experiment, model, report, serve, split, status
+from cli.failures import FAULT, exit_code_of
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A/B testing and model routing for decision policies.\n\nExit codes: 0 done, 1 fault of abctl, 2 wrong usage,"
+    " 3 refused, 4 not found, 5 conflict, 6 unavailable.",
+)
+app.command()(serve.serve)
+app.command()(status.status)
+app.command()(report.report)
+app.command()(demo.demo)
+app.command()(doctor.doctor)
+app.add_typer(split.app, name="split")
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(arm.app, name="arm")
+app.add_typer(model.app, name="model")
+app.add_typer(data.app, name="data")
+app.add_typer(db.app, name="db")
+
+
+def main() -> None:
+    """The console script: a failure is one sentence on stderr and a documented exit code."""
+    try:
+        app()
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        sentence = " ".join(str(error).split())
+        sys.stderr.write(f"abctl: {sentence}\n")
+        sys.exit(code or FAULT)

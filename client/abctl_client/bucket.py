@@ -1,0 +1,11 @@
+"""The bucket rule, as every client in any language has it: the specification is `docs/assignment.md`."""
+
+from hashlib import blake2b
+
+BUCKETS = 1_000_000
+
+
+def bucket(salt: str, unit: str) -> int:
+    """A unit's bucket in [0, 1_000_000) under the salt of an experiment's coin."""
+    digest = blake2b(f"{salt}:{unit}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") * BUCKETS) >> 64

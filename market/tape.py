@@ -1,0 +1,59 @@
+"""One market episode as arrays: what a session plays, whether it was recorded or simulated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arms.fills import DOWN, UP, FeeSchedule, Side
+from arms.schema import MARKET_V1
+from market.errors import TapeError
+
+QUOTE_NAMES = ("up_bid", "up_ask", "down_bid", "down_ask")
+HAS_POSITION = MARKET_V1.names.index("has_position")
+POSITION_SIDE = MARKET_V1.names.index("position_side")
+POSITION_PNL = MARKET_V1.names.index("position_pnl")
+TIME_REMAINING = MARKET_V1.names.index("time_remaining")
+ENDOGENOUS = tuple(i for i, feature in enumerate(MARKET_V1.features) if feature.endogenous)
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """`[T,4]` columns are up_bid, up_ask, down_bid, down_ask.
+
+    tick_us: int64[T], not falling, before `end_us`. prices: int64[T,4] micro-USD, 0 = no quote. depths:
+    int64[T,4] micro-shares. features: float32[T,F], the endogenous columns 0 (a session fills them).
+    mask: bool[F], False = the source cannot know this feature and the column is 0.
+    """
+
+    market: str
+    tick_us: NDArray[np.int64]
+    end_us: int
+    prices: NDArray[np.int64]
+    depths: NDArray[np.int64]
+    features: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    up_won: bool
+    fees: FeeSchedule
+
+    def __post_init__(self) -> None:
+        ticks = len(self.tick_us)
+        shapes = (self.prices.shape, self.depths.shape, self.features.shape, self.mask.shape)
+        wanted = ((ticks, 4), (ticks, 4), (ticks, MARKET_V1.width), (MARKET_V1.width,))
+        if ticks == 0 or shapes != wanted:
+            raise TapeError(f"tape {self.market}: prices, depths, features, mask are {shapes}, need {wanted}")
+        if (np.diff(self.tick_us) < 0).any() or self.tick_us[-1] >= self.end_us:
+            raise TapeError(f"tape {self.market}: tick_us must not fall and must end before end_us: sort it")
+        if not np.isfinite(self.features).all() or self.features[:, ENDOGENOUS].any():
+            raise TapeError(f"tape {self.market}: features must be finite, and 0 in the endogenous columns")
+        if ((self.prices < 0) | (self.prices >= 1_000_000)).any() or (self.depths < 0).any():
+            raise TapeError(f"tape {self.market}: prices must lie in [0, 1) USD, depths must not be negative")
+
+    @property
+    def outcome(self) -> Side:
+        """The side that pays 1 USD."""
+        return UP if self.up_won else DOWN
+
+    @property
+    def left_us(self) -> NDArray[np.int64]:
+        return self.end_us - self.tick_us

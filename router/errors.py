@@ -1,0 +1,67 @@
+"""What can go wrong in assignment. Every error is one sentence: the field, the rule, the remedy.
+
+RouterError
+|-- BadShare       a share that is no multiple of 0.000001, is outside [0, 1] or cannot be had
+|-- BadTable       ranges that do not cover the buckets exactly
+|-- BadHistory     split versions that are not one gapless history
+|-- BadSalt        a salt that two different coins could share
+|-- BadUnit        a unit that cannot be stored, or whose id breaks its experiment's pattern
+|-- BadPattern     a unit_pattern that cannot be used
+|-- BadStartedAt   a started_at that cannot bind a unit
+|-- UnknownArm     no arm of that name
+`-- UnknownVersion no split version of that number
+"""
+
+
+class RouterError(Exception):
+    """Base: `field` broke `rule`; `remedy` says what to do instead."""
+
+    def __init__(self, field: str, rule: str, remedy: str) -> None:
+        super().__init__(f"{field} {rule}: {remedy}")
+        self.field = field
+        self.rule = rule
+        self.remedy = remedy
+
+
+class BadShare(RouterError):
+    """A share that is no multiple of 0.000001, is outside [0, 1] or cannot be had."""
+
+
+class BadTable(RouterError):
+    """Ranges that do not cover the buckets exactly."""
+
+
+class BadHistory(RouterError):
+    """Split versions that are not one gapless history."""
+
+
+class BadSalt(RouterError):
+    """A salt that two different coins could share."""
+
+
+class BadUnit(RouterError):
+    """A unit that cannot be stored, or whose id breaks its experiment's pattern."""
+
+
+class BadPattern(RouterError):
+    """A `unit_pattern` that cannot be used."""
+
+
+class BadStartedAt(RouterError):
+    """A `started_at` that cannot bind a unit."""
+
+
+class UnknownArm(RouterError):
+    """No arm of that name."""
+
+    def __init__(self, arm: str, known: "list[str]") -> None:
+        super().__init__("arm", f"must be one of {', '.join(known)}, not {arm!r}", "name one of these")
+
+
+class UnknownVersion(RouterError):
+    """No split version of that number."""
+
+    def __init__(self, version: int, newest: int) -> None:
+        super().__init__(
+            "version", f"must be between 1 and {newest}, not {version}", "see `abctl split history`"
+        )

@@ -1,0 +1,103 @@
+"""The hot endpoints as bare ASGI: decide, decide/batch, assign, outcomes."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from router import metrics, outcomes
+from router.body import Disconnected, Receive, Scope, Send, read_body, send_json, send_problem
+from router.desk import Desk
+from router.known import Known
+from router.problems import Problem, from_msgspec
+from router.wire import AssignRequest, BatchRequest, DecideRequest
+
+DECIDE_BYTES = 256 << 10
+BATCH_BYTES = 16 << 20
+BATCH_ITEMS_MAX = 1024
+_DECIDE = msgspec.json.Decoder(DecideRequest)
+_ASSIGN = msgspec.json.Decoder(AssignRequest)
+_BATCH = msgspec.json.Decoder(BatchRequest)
+_ENCODE = msgspec.json.Encoder().encode
+_LOG = logging.getLogger("abctl.router")
+
+T = TypeVar("T")
+Handler = Callable[[bytes], Awaitable[bytes]]
+
+
+class HotPaths:
+    """An ASGI application that knows only POST on its own paths."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seen: outcomes.Seen = Known(100_000)
+        self._routes: dict[str, tuple[Handler, int]] = {
+            "/v1/decide": (self._decide, DECIDE_BYTES),
+            "/v1/decide/batch": (self._batch, BATCH_BYTES),
+            "/v1/assign": (self._assign, DECIDE_BYTES),
+            "/v1/outcomes": (self._outcomes, BATCH_BYTES),
+        }
+
+    def knows(self, scope: Scope) -> bool:
+        """Whether a request is for this application."""
+        return scope["type"] == "http" and scope["path"] in self._routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request; never with a 5xx for what the caller sent."""
+        path = scope["path"]
+        began = time.perf_counter()
+        status = 200
+        try:
+            await send_json(send, 200, await self._answer(scope, receive))
+        except Problem as problem:
+            status = problem.status
+            await send_problem(send, problem)
+        except Disconnected:
+            status = 499
+        except Exception:
+            status = 500
+            _LOG.exception("a request to %s failed", path)
+            await send_problem(send, Problem(500, "internal_error", "the service failed; its log says why"))
+        metrics.observe_request(path, status, time.perf_counter() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+        handler, limit_bytes = self._routes[scope["path"]]
+        if scope["method"] != "POST":
+            raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only")
+        return await handler(await read_body(scope, receive, limit_bytes))
+
+    async def _decide(self, body: bytes) -> bytes:
+        return await self._desk.decide(decoded(_DECIDE, body))
+
+    async def _assign(self, body: bytes) -> bytes:
+        return await self._desk.assign(decoded(_ASSIGN, body))
+
+    async def _batch(self, body: bytes) -> bytes:
+        items = decoded(_BATCH, body).decisions
+        if len(items) > BATCH_ITEMS_MAX:
+            raise Problem(413, "too_many_items", f"at most {BATCH_ITEMS_MAX} decisions a batch: send several")
+        replies = [msgspec.Raw(await self._decide_alone(item)) for item in items]
+        return _ENCODE({"decisions": replies})
+
+    async def _decide_alone(self, item: msgspec.Raw) -> bytes:
+        try:
+            return await self._desk.decide(decoded(_DECIDE, bytes(item)))
+        except Problem as problem:
+            return _ENCODE({"error": problem.body()})
+
+    async def _outcomes(self, body: bytes) -> bytes:
+        results = [outcomes.take(self._desk, self._seen, item) for item in outcomes.split_items(body)]
+        metrics.count_outcomes(results)
+        return _ENCODE({"results": results})
+
+
+def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """A parsed body, or the problem that names the field."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.DecodeError):
+            raise from_msgspec(error) from error
+        raise Problem(400, "broken_json", "the body is not valid JSON in UTF-8") from error

@@ -1,0 +1,52 @@
+"""The journals that one worker writes: one an experiment, opened at its first record."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from router.problems import Problem
+from store.errors import JournalFull
+from store.journal import Journal, Quota, new_journal
+from store.records import Record
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+
+
+class Journals:
+    """Not thread-safe: the event loop's own."""
+
+    def __init__(self, root: Path, quota: Quota) -> None:
+        self._root = root
+        self._quota = quota
+        self._journals: dict[str, Journal] = {}
+
+    def append(self, experiment: str, record: Record) -> None:
+        """Journals a record, or raises 503: an answer never leaves unlogged."""
+        journal = self._journals.get(experiment)
+        try:
+            if journal is None:
+                journal = self._journals[experiment] = new_journal(self._root, experiment, self._quota)
+            journal.append(_ENCODE(record))
+        except (JournalFull, OSError) as error:
+            raise Problem(503, "journal_full", str(error), retry_after_s=1) from error
+
+    def measure(self) -> None:
+        """Corrects the quota by what lies on disk now."""
+        self._quota.measure()
+
+    def unsynced(self) -> list[int]:
+        """Duplicates of the files that hold unsynced records; the caller syncs and closes them."""
+        return [fd for journal in self._journals.values() if (fd := journal.take_unsynced()) is not None]
+
+    def close(self) -> None:
+        """Syncs and closes all."""
+        for journal in self._journals.values():
+            journal.close()
+
+
+def sync_all(descriptors: list[int]) -> None:
+    """Forces files to the disk and closes the descriptors; may run in a thread."""
+    for descriptor in descriptors:
+        os.fsync(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,36 @@
+"""Prometheus metrics of one worker; `/metrics` adds up all workers of the service."""
+
+import os
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+
+from router.wire import OutcomeResult
+
+_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+REQUESTS = Counter("abctl_requests_total", "Requests by path and status.", ["path", "status"])
+SECONDS = Histogram(
+    "abctl_request_seconds", "Seconds from first byte to answer.", ["path"], buckets=_BUCKETS_S
+)
+OUTCOMES = Counter("abctl_outcomes_total", "Outcome items by status.", ["status"])
+
+
+def observe_request(path: str, status: int, seconds: float) -> None:
+    """Counts a finished request of a hot path."""
+    REQUESTS.labels(path, str(status)).inc()
+    SECONDS.labels(path).observe(seconds)
+
+
+def count_outcomes(results: Sequence[OutcomeResult]) -> None:
+    """Counts outcome items by what became of them."""
+    for result in results:
+        OUTCOMES.labels(result.status).inc()
+
+
+def exposition() -> bytes:
+    """The sum over all workers, in Prometheus' text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)
+    return generate_latest(registry)

@@ -1,0 +1,60 @@
+"""What a worker knows of the experiments: read from SQL at once, replaced as a whole, never changed."""
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from router import splits
+from router.assignment import BUCKETS, Gate, History
+from router.split_log import history_of, record_of
+from router.starts import Tolerance, compile_pattern
+from store import experiments, models
+from store.records import Experiment, Split
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One experiment, ready to assign."""
+
+    experiment: Experiment
+    history: History
+    gate: Gate
+    pattern: re.Pattern[str] | None
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All experiments and champions as SQL said at `confirmed_at_us`."""
+
+    views: dict[str, View]
+    champions: dict[str, str]
+    confirmed_at_us: int
+
+
+def view_of(experiment: Experiment, stored: tuple[Split, ...]) -> View:
+    """An experiment with its history, checked."""
+    gate = Gate(
+        control=experiment.control,
+        salt=experiment.gate_salt,
+        open_millionths=round(experiment.eligible_share * BUCKETS),
+    )
+    pattern = compile_pattern(experiment.unit_pattern) if experiment.unit_pattern else None
+    tolerance = Tolerance(lifetime_s=experiment.lifetime_s)
+    return View(experiment, history_of(experiment, stored), gate, pattern, tolerance)
+
+
+def read(engine: Engine, now_us: int) -> Snapshot:
+    """The snapshot of this moment; `now_us` is taken before reading, so it never claims too much."""
+    views = {e.key: view_of(e, s) for e, s in experiments.snapshot(engine)}
+    with engine.connect() as connection:
+        champions = models.champions(connection)
+    return Snapshot(views, champions, now_us)
+
+
+def first_split(experiment: Experiment, actor: str) -> Split:
+    """Version 1: everything to the control, in force from the experiment's creation."""
+    at_us = experiment.created_at_us
+    change = splits.Change(actor=actor, reason="created", now_us=at_us, lead_us=0)
+    return record_of(splits.first(experiment.key, experiment.arms, experiment.control, change))

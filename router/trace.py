@@ -1,0 +1,35 @@
+"""One decision, as SQL holds it: what was asked, who answered, and what came of it."""
+
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from store import tables
+from store.errors import UnknownDecision
+from store.outcome_rows import market_key
+from store.sql import table_of
+
+_DECISIONS = table_of(tables.Decision)
+_OUTCOMES = table_of(tables.Outcome)
+_CONFLICTS = table_of(tables.OutcomeConflict)
+
+
+def decision(engine: Engine, experiment: str, decision_id: str) -> dict[str, Any]:
+    """The decision's row with bytes as hex, its outcomes, and the outcomes that contradict them."""
+    with engine.connect() as connection:
+        query = select(_DECISIONS).where(
+            _DECISIONS.c.experiment == experiment, _DECISIONS.c.decision_id == decision_id
+        )
+        row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise UnknownDecision(experiment, decision_id)
+        keys = (decision_id, market_key(row["unit"], row["bot"]))
+        found = [
+            connection.execute(select(t).where(t.c.experiment == experiment, t.c.key.in_(keys)))
+            .mappings()
+            .all()
+            for t in (_OUTCOMES, _CONFLICTS)
+        ]
+    outcomes, conflicts = ([dict(r) for r in rows] for rows in found)
+    plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    return {"decision": plain, "outcomes": outcomes, "conflicts": conflicts}

@@ -1,0 +1,60 @@
+"""What a reader must know before believing the table."""
+
+from collections.abc import Mapping
+
+from stats.arm_report import ArmReport
+from stats.design import Design
+from stats.srm import Srm
+from stats.verdict import Judged
+from stats.words import NAMES, many, signed
+
+
+def caveats(design: Design, arms: Mapping[str, ArmReport], primary: Judged, srm: Srm) -> tuple[str, ...]:
+    found = [
+        *_missing(design, primary),
+        *_opposite_signs(design, arms, primary),
+        *_contaminated(design, arms),
+    ]
+    if primary.effect.unlogged and primary.effect.status != "invalid_design":
+        count = many(primary.effect.unlogged, design.unit_name)
+        found.append(f"{count} without a usable propensity left out of the effect.")
+    if srm.impossible:
+        count = many(srm.impossible, design.unit_name)
+        found.append(f"{count} assigned to an arm whose share was 0 at the time.")
+    return tuple(found)
+
+
+def _missing(design: Design, judged: Judged) -> list[str]:
+    bounds, effect = judged.missing, judged.effect
+    if not bounds.shown:
+        return []
+    shares = (
+        f"Outcomes are missing for {100 * bounds.share_treatment:.1f}% of {design.treatment}'s and"
+        f" {100 * bounds.share_control:.1f}% of {design.control}'s {design.unit_name}s"
+    )
+    if effect.estimate is None:
+        return [f"{shares}."]
+    worst, best = (signed(effect.metric, effect.estimate + shift) for shift in (bounds.worst, bounds.best))
+    return [f"{shares}: it could be from {worst} (all against {design.treatment}) to {best} (all for it)."]
+
+
+def _opposite_signs(design: Design, arms: Mapping[str, ArmReport], judged: Judged) -> list[str]:
+    raw = _raw_difference(design, arms)
+    estimate = judged.effect.estimate
+    if raw is None or estimate is None or raw * estimate >= 0.0:
+        return []
+    return [
+        f"Raw {NAMES[design.metric]} differs by {signed(design.metric, raw)}, the adjusted one by"
+        f" {signed(design.metric, estimate)}: the raw one mixes times at which the split was different."
+    ]
+
+
+def _raw_difference(design: Design, arms: Mapping[str, ArmReport]) -> float | None:
+    field = {"win_rate": "win_rate", "profit_rate": "profit_rate", "pnl": "pnl_per_unit_usd"}[design.metric]
+    treated, control = (getattr(arms[arm], field) for arm in (design.treatment, design.control))
+    return None if treated is None or control is None else float(treated - control)
+
+
+def _contaminated(design: Design, arms: Mapping[str, ArmReport]) -> list[str]:
+    count = sum(arm.contaminated for arm in arms.values())
+    return [f"{many(count, design.unit_name)} assigned to two arms (contaminated)."] if count else []

@@ -1,0 +1,161 @@
+"""The difference between two arms as one result: numbers where they can be said, a reason where they
+cannot.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from stats.boundary import e_from_log, p_from_log_e
+from stats.centre import DECAY_PER_DAY
+from stats.scores import Scores
+from stats.sequence import Look, looks
+from stats.status import Metric, Status
+
+MOST_UNLOGGED_SHARE = 0.001
+
+_DEGENERATE = "all units of an arm came out alike, in both arms: there is no variation to judge by"
+_UNSCALED = "fewer than 20 units with a fill, or all alike: the scale of the PnL is not known yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """How one metric of one pair is judged. prior: centre at the start; rho: None while its scale is unknown.
+
+    prior and rho are in the unit of the scores (shares, or micro-USD and micro-USD squared)."""
+
+    metric: Metric
+    treatment: str
+    control: str
+    alpha: float
+    prior: float
+    prior_units: float
+    rho: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """treatment - control; a share for rates, micro-USD a unit for money (see `scaled`).
+
+    low, high: two-sided 1 - alpha, together valid at every moment; lower_one_sided, upper_one_sided: each
+    alone. e_value: now; p: 1 / the largest E at any day's end or now. adjusted_*: arm rates whose difference
+    is the estimate. estimate may stand without an interval while not_ready; everything else is None then.
+    """
+
+    metric: Metric
+    status: Status
+    reason: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lower_one_sided: float | None = None
+    upper_one_sided: float | None = None
+    e_value: float | None = None
+    p: float | None = None
+    adjusted_treatment: float | None = None
+    adjusted_control: float | None = None
+    units: int = 0
+    unlogged: int = 0
+    look: Look | None = None
+    rho: float | None = None
+
+    def scaled(self, factor: float) -> "Effect":
+        """The same in another unit of money; `look` and `rho` stay as they are."""
+        return replace(
+            self,
+            estimate=_times(self.estimate, factor),
+            low=_times(self.low, factor),
+            high=_times(self.high, factor),
+            lower_one_sided=_times(self.lower_one_sided, factor),
+            upper_one_sided=_times(self.upper_one_sided, factor),
+            adjusted_treatment=_times(self.adjusted_treatment, factor),
+            adjusted_control=_times(self.adjusted_control, factor),
+        )
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def effect(scores: Scores, pair: Pair) -> Effect:
+    """Judge the pair on everything in `scores`."""
+    path = looks(scores, pair.prior - scores.reference, pair.prior_units, DECAY_PER_DAY)
+    begun = _begin(scores, pair, path[-1] if path else None)
+    invalid = _invalid(scores)
+    if invalid is not None:
+        return Effect(pair.metric, "invalid_design", invalid, units=begun.units, unlogged=begun.unlogged)
+    waiting = _not_ready(begun, pair)
+    if waiting is not None:
+        return replace(begun, status="not_ready", reason=waiting)
+    if _is_degenerate(scores):
+        return replace(begun, status="degenerate", reason=_DEGENERATE)
+    if pair.rho is None:
+        return replace(begun, status="not_ready", reason=_UNSCALED)
+    return _judged(begun, pair.alpha, pair.rho, path)
+
+
+def _begin(scores: Scores, pair: Pair, look: Look | None) -> Effect:
+    judged = int(np.count_nonzero(scores.judged))
+    begun = Effect(pair.metric, "ok", "", units=judged, unlogged=scores.unlogged, look=look, rho=pair.rho)
+    if look is None or not look.has_both:
+        return begun
+    level = look.centre + scores.reference
+    return replace(
+        begun,
+        estimate=look.effect,
+        adjusted_treatment=look.treatment.ratio + level,
+        adjusted_control=look.control.ratio + level,
+    )
+
+
+def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect:
+    look = path[-1]
+    half = look.half_width(rho, alpha)
+    one_sided = look.half_width_one_sided(rho, alpha)
+    largest = max(past.log_e(rho) for past in path if past.has_both and past.ready)
+    return replace(
+        begun,
+        reason=f"{begun.units} units whose coin could have fallen either way; valid at any look",
+        low=look.effect - half,
+        high=look.effect + half,
+        lower_one_sided=look.effect - one_sided,
+        upper_one_sided=look.effect + one_sided,
+        e_value=e_from_log(look.log_e(rho)),
+        p=p_from_log_e(largest),
+    )
+
+
+def _invalid(scores: Scores) -> str | None:
+    total = scores.unlogged + len(scores.e)
+    if total == 0 or scores.unlogged <= MOST_UNLOGGED_SHARE * total:
+        return None
+    share = 100.0 * scores.unlogged / total
+    return (
+        f"{scores.unlogged} of {total} units ({share:.1f}%) have no usable propensity (not logged, or 0 for"
+        " the arm they got); at most 0.1% may: log every arm's share when the unit is bound"
+    )
+
+
+def _not_ready(begun: Effect, pair: Pair) -> str | None:
+    if begun.units == 0 or begun.look is None:
+        return "no mature unit yet that either arm could have got"
+    if begun.look.ready:
+        return None
+    treated, controls = begun.look.treatment.effective_units, begun.look.control.effective_units
+    what = " with a fill" if pair.metric == "win_rate" else ""
+    return (
+        f"{pair.treatment} has {treated:.0f} and {pair.control} {controls:.0f} effective units{what};"
+        " an interval needs 20 in each"
+    )
+
+
+def _is_degenerate(scores: Scores) -> bool:
+    counted = scores.judged & (scores.trials > 0.0)
+    arms = (np.flatnonzero(counted & scores.treated), np.flatnonzero(counted & ~scores.treated))
+    return all(_all_alike(scores.sums[rows], scores.trials[rows]) for rows in arms)
+
+
+def _all_alike(sums: npt.NDArray[np.float64], trials: npt.NDArray[np.float64]) -> bool:
+    ratios = sums / trials
+    return bool(np.all(ratios == ratios[0]))

@@ -1,0 +1,178 @@
+"""The report: everything that is said about an experiment at one moment, from columns to a verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stats.arm_report import MICRO, Adjusted, ArmReport, arm_report
+from stats.caveats import caveats
+from stats.centre import PRIOR_UNITS
+from stats.design import Design, History, check_fit
+from stats.effect import Effect, Pair, effect
+from stats.exact import exact_sum
+from stats.missing import MissingBounds, Span, missing_bounds, missing_share
+from stats.scale import blinded_variance, rate_variance, rho_of
+from stats.scores import Scores, pair_scores, to_door
+from stats.srm import Srm, srm
+from stats.stage_report import StageReport, stage_reports
+from stats.status import METRICS, Metric
+from stats.two_sample import pooled_z
+from stats.units import ArmCounts, Stage, Units
+from stats.verdict import Judged, Verdict, verdict
+from stats.words import NAMES, utc
+
+__all__ = ["Design", "History", "Naive", "Report", "report"]
+
+NAIVE_LABEL = (
+    "what a naive per-trade test would have said: pooled z over trades, as if trades were independent,"
+    " looked at once and the split never changed. Not evidence."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Naive:
+    z: float | None
+    p: float | None
+    label: str = NAIVE_LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    metric: Metric
+    control: str
+    treatment: str
+    estimand: str
+    arms: dict[str, ArmReport]
+    effect: Effect
+    pnl_effect: Effect
+    srm: Srm
+    naive: Naive
+    stages: tuple[StageReport, ...]
+    verdict: Verdict
+    warnings: tuple[str, ...]
+
+
+def report(
+    design: Design,
+    units: Units,
+    counts: Mapping[str, ArmCounts],
+    stages: Sequence[Stage],
+    history: History | None = None,
+) -> Report:
+    """Judge `treatment` against `control` on all units since the experiment's start.
+
+    units: every mature, not excluded unit of one fill kind, in maturity order, from the start on (never a
+    window: recomputed on a rolling window the bound does not hold). Raises StatsError on input that breaks
+    its rule only.
+    """
+    check_fit(design, units, counts, stages)
+    scored: dict[Metric, Scores] = {metric: pair_scores(units, *design.pair, metric) for metric in METRICS}
+    effects: dict[Metric, Effect] = {
+        metric: _effect(design, metric, scored[metric], history or History()) for metric in METRICS
+    }
+    arms = _arms(design, units, counts, effects)
+    primary, pnl = (_judged(design, effects[m], arms, units, stages) for m in (design.metric, "pnl"))
+    imbalance = srm(stages)
+    return Report(
+        metric=design.metric,
+        control=design.control,
+        treatment=design.treatment,
+        estimand=_estimand(design),
+        arms=arms,
+        effect=primary.effect,
+        pnl_effect=pnl.effect,
+        srm=imbalance,
+        naive=_naive(design, units),
+        stages=stage_reports(design, units, stages),
+        verdict=verdict(design, primary, pnl, imbalance),
+        warnings=caveats(design, arms, primary, imbalance),
+    )
+
+
+def _effect(design: Design, metric: Metric, scores: Scores, history: History) -> Effect:
+    if metric != "pnl":
+        unit_variance: float | None = rate_variance()
+    elif history.pnl_sd_micro:
+        unit_variance = history.pnl_sd_micro**2
+    else:
+        unit_variance = blinded_variance(scores)
+    rho = None if unit_variance is None else rho_of(unit_variance, design.v_plan_units, design.alpha)
+    pair = Pair(
+        metric, design.treatment, design.control, design.alpha, history.prior(metric), PRIOR_UNITS, rho
+    )
+    return effect(scores, pair).scaled(to_door(metric))
+
+
+def _arms(
+    design: Design, units: Units, counts: Mapping[str, ArmCounts], effects: Mapping[Metric, Effect]
+) -> dict[str, ArmReport]:
+    adjusted = {
+        design.treatment: _adjusted({metric: found.adjusted_treatment for metric, found in effects.items()}),
+        design.control: _adjusted({metric: found.adjusted_control for metric, found in effects.items()}),
+    }
+    return {
+        arm: arm_report(
+            units.take(units.arm == index),
+            counts.get(arm, ArmCounts()),
+            adjusted.get(arm, Adjusted()),
+            design.alpha,
+        )
+        for index, arm in enumerate(design.arms)
+    }
+
+
+def _adjusted(values: Mapping[Metric, float | None]) -> Adjusted:
+    return Adjusted(
+        win_rate=values["win_rate"], profit_rate=values["profit_rate"], pnl_per_unit_usd=values["pnl"]
+    )
+
+
+def _judged(
+    design: Design, found: Effect, arms: Mapping[str, ArmReport], units: Units, stages: Sequence[Stage]
+) -> Judged:
+    return Judged(
+        found, _missing(design, found, arms, units), to_door(found.metric), _pair_share(design, stages)
+    )
+
+
+def _missing(design: Design, found: Effect, arms: Mapping[str, ArmReport], units: Units) -> MissingBounds:
+    span = Span(0.0, 1.0)
+    if found.metric == "pnl" and len(units):
+        pnl = units.pnl_micro[np.isin(units.arm, design.pair)]
+        span = Span(float(pnl.min()) / MICRO, float(pnl.max()) / MICRO) if len(pnl) else span
+    shares = [
+        missing_share(arm.missing, arm.traded if found.metric == "win_rate" else arm.mature)
+        for arm in (arms[design.treatment], arms[design.control])
+    ]
+    return missing_bounds(found, shares[0], shares[1], span)
+
+
+def _pair_share(design: Design, stages: Sequence[Stage]) -> float:
+    """The treatment's share within the pair under the newest split; 0 without a split."""
+    if not stages:
+        return 0.0
+    treatment, control = (stages[-1].weights[index] for index in design.pair)
+    return treatment / (treatment + control) if treatment + control > 0.0 else 0.0
+
+
+def _naive(design: Design, units: Units) -> Naive:
+    rows = [units.arm == index for index in design.pair]
+    wins = [exact_sum(units.trade_wins[row]) for row in rows]
+    trades = [exact_sum(units.trades[row]) for row in rows]
+    test = pooled_z(wins[0], trades[0], wins[1], trades[1])
+    return Naive(None, None) if test is None else Naive(test.z, test.p)
+
+
+def _estimand(design: Design) -> str:
+    what = {
+        "win_rate": f"{design.unit_name}s with a net profit among mature {design.unit_name}s with a fill",
+        "profit_rate": f"{design.unit_name}s with a net profit among all mature {design.unit_name}s",
+        "pnl": f"net PnL per mature {design.unit_name}, 0 where nothing was traded",
+    }[design.metric]
+    return (
+        f"Difference in {NAMES[design.metric]} ({what}), {design.treatment} minus {design.control}, by"
+        " assigned arm, weighted towards the times when both arms ran (e(1-e));"
+        f" all {design.unit_name}s since {utc(design.started_us)},"
+        f" each with the outcomes that came within {design.attribution_s:,} s of its end."
+    )

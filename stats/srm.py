@@ -1,0 +1,71 @@
+"""Sample ratio mismatch: did the coin fall as the split said? Judged within each stage, never across.
+
+Per stage a chi-square p (one look) and a Dirichlet-multinomial e-value (Lindon and Malek, NeurIPS 2022:
+valid under peeking); over the stages the e-values multiply. Pooled counts against the current split would
+be a sure false alarm.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stats.boundary import e_from_log, p_from_log_e
+from stats.special import chi_square_sf
+from stats.units import Stage
+
+ALARM_E = 1000.0
+CONCENTRATION = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Srm:
+    """p = min(1, 1/E); alarm at E >= 1000. impossible: units in an arm whose share was 0 (they carry no
+    e-value).
+    """
+
+    p: float
+    e_value: float
+    alarm: bool
+    impossible: int
+
+
+def srm(stages: Sequence[Stage], concentration: float = CONCENTRATION) -> Srm:
+    total = sum(log_e(stage.counts, stage.weights, concentration) for stage in stages)
+    stray = sum(impossible(stage) for stage in stages)
+    return Srm(p_from_log_e(total), e_from_log(total), total >= math.log(ALARM_E), stray)
+
+
+def log_e(counts: Sequence[int], weights: Sequence[float], concentration: float = CONCENTRATION) -> float:
+    """ln E = ln B(k theta + n) - ln B(k theta) - sum n ln theta; 0 without units. Arms of weight 0 are
+    dropped.
+    """
+    arms = _planned(counts, weights)
+    units = sum(count for count, _ in arms)
+    if units == 0 or len(arms) < 2:
+        return 0.0
+    moved = math.lgamma(concentration) - math.lgamma(concentration + units)
+    return moved + sum(
+        math.lgamma(concentration * share + count)
+        - math.lgamma(concentration * share)
+        - count * math.log(share)
+        for count, share in arms
+    )
+
+
+def chi_square_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
+    """Pearson's chi-square on (arms with weight) - 1 degrees of freedom; None for no units or one arm."""
+    arms = _planned(counts, weights)
+    units = sum(count for count, _ in arms)
+    if units == 0 or len(arms) < 2:
+        return None
+    statistic = sum((count - units * share) ** 2 / (units * share) for count, share in arms)
+    return chi_square_sf(statistic, len(arms) - 1)
+
+
+def impossible(stage: Stage) -> int:
+    return sum(count for count, weight in zip(stage.counts, stage.weights, strict=True) if weight == 0.0)
+
+
+def _planned(counts: Sequence[int], weights: Sequence[float]) -> list[tuple[int, float]]:
+    whole = math.fsum(weights)
+    return [(count, weight / whole) for count, weight in zip(counts, weights, strict=True) if weight > 0.0]

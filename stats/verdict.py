@@ -1,0 +1,196 @@
+"""The answer in plain words, and the sentence that carries its figures: the bound first, the estimate
+after.
+"""
+
+from dataclasses import dataclass
+
+from stats.design import Design
+from stats.effect import Effect
+from stats.missing import MissingBounds
+from stats.needed import units_for_rate, units_needed, units_until_ready
+from stats.scale import plan_information
+from stats.srm import Srm
+from stats.words import NAMES, about, level, many, signed
+
+BETTER = "better"
+WORSE = "worse"
+NO_DIFFERENCE = "no difference shown"
+NOT_YET = "cannot say yet"
+BROKEN = "cannot say: assignment is broken"
+
+PLANNING_EFFECT = 0.1
+_OVERSTATED = "An estimate read when a bound has just been crossed is overstated: expect less."
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """more_units: about how many more units "cannot say yet" would take; None where that is not known."""
+
+    verdict: str
+    reason: str
+    more_units: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An effect at the door (shares or USD), with the room that its missing outcomes leave."""
+
+    effect: Effect
+    missing: MissingBounds
+    to_door: float
+    share: float
+
+    @property
+    def shown_better(self) -> bool:
+        return self.effect.low is not None and self.effect.low + self.missing.worst > 0.0
+
+    @property
+    def shown_worse(self) -> bool:
+        return self.effect.high is not None and self.effect.high + self.missing.best < 0.0
+
+    @property
+    def hidden_by_missing(self) -> bool:
+        """The interval leaves 0, the interval with the missing outcomes does not."""
+        low, high = self.effect.low, self.effect.high
+        leaves = (low is not None and low > 0.0) or (high is not None and high < 0.0)
+        return leaves and not (self.shown_better or self.shown_worse)
+
+    def shown_above(self, floor: float) -> bool:
+        bound = self.effect.lower_one_sided
+        return bound is not None and bound + self.missing.worst > floor
+
+
+def verdict(design: Design, primary: Judged, pnl: Judged, srm: Srm) -> Verdict:
+    """Better needs both: the metric better, and net PnL per unit not worse. Worse needs one of them."""
+    return _broken(primary, pnl, srm) or _worse(design, primary, pnl) or _at_most_better(design, primary, pnl)
+
+
+def _broken(primary: Judged, pnl: Judged, srm: Srm) -> Verdict | None:
+    if srm.alarm:
+        return Verdict(BROKEN, _sentence(_mismatch(srm)))
+    invalid = [each.effect.reason for each in (primary, pnl) if each.effect.status == "invalid_design"]
+    return Verdict(BROKEN, _sentence(invalid[0])) if invalid else None
+
+
+def _worse(design: Design, primary: Judged, pnl: Judged) -> Verdict | None:
+    shown = [each.effect for each in (primary, pnl) if each.shown_worse]
+    return Verdict(WORSE, f"{_below(design, shown[0])} {_OVERSTATED}") if shown else None
+
+
+def _at_most_better(design: Design, primary: Judged, pnl: Judged) -> Verdict:
+    if primary.effect.low is None:
+        return _waiting(design, primary)
+    if not primary.shown_better:
+        return _open(design, primary)
+    if design.metric == "pnl" or pnl.shown_above(-design.pnl_margin_usd):
+        parts = [_above(design, primary.effect), *_money(design, pnl), _OVERSTATED]
+        return Verdict(BETTER, " ".join(parts))
+    return _money_open(design, primary, pnl)
+
+
+def _mismatch(srm: Srm) -> str:
+    return (
+        f"units did not fall on the arms as the split says (E = {srm.e_value:.3g}, alarm at 1,000): find why"
+        " units are lost or moved before reading any other number"
+    )
+
+
+def _above(design: Design, effect: Effect) -> str:
+    return f"{_against(design, effect)} is at least {_say(effect, effect.low)} ({_interval(design, effect)})."
+
+
+def _below(design: Design, effect: Effect) -> str:
+    return f"{_against(design, effect)} is at most {_say(effect, effect.high)} ({_interval(design, effect)})."
+
+
+def _against(design: Design, effect: Effect) -> str:
+    return f"{design.treatment}'s {NAMES[effect.metric]} per {design.unit_name} against {design.control}'s"
+
+
+def _interval(design: Design, effect: Effect) -> str:
+    return (
+        f"{level(design.alpha)} interval {_say(effect, effect.low)} to {_say(effect, effect.high)}, estimate"
+        f" {_say(effect, effect.estimate)}, valid at any look"
+    )
+
+
+def _say(effect: Effect, value: float | None) -> str:
+    return "unknown" if value is None else signed(effect.metric, value)
+
+
+def _money(design: Design, pnl: Judged) -> list[str]:
+    if design.metric == "pnl":
+        return []
+    bound = _say(pnl.effect, pnl.effect.lower_one_sided)
+    return [f"Net PnL per {design.unit_name} is not worse: at least {bound}."]
+
+
+def _waiting(design: Design, judged: Judged) -> Verdict:
+    effect, name = judged.effect, design.unit_name
+    sizes = (0.0, 0.0)
+    if effect.look is not None:
+        sizes = (effect.look.treatment.effective_units, effect.look.control.effective_units)
+    paces = (
+        units_until_ready(sizes[0], effect.units, judged.share),
+        units_until_ready(sizes[1], effect.units, 1.0 - judged.share),
+    )
+    if effect.status != "not_ready":
+        return Verdict(NOT_YET, _sentence(effect.reason))
+    if None in paces:
+        return Verdict(NOT_YET, f"{_sentence(effect.reason)} How many more that takes cannot be said.")
+    more = max(pace for pace in paces if pace is not None)
+    if more == 0:
+        return Verdict(NOT_YET, _sentence(effect.reason))
+    parts = [_sentence(effect.reason), f"That takes about {about(more, 'more ' + name)} at the present split"]
+    whole = None if design.metric == "pnl" else _to_show(design, judged)
+    if whole is not None and whole > more:
+        return Verdict(
+            NOT_YET,
+            f"{parts[0]} {parts[1]}; showing a difference of 10 points, about {about(whole, name)}.",
+            whole,
+        )
+    return Verdict(NOT_YET, f"{parts[0]} {parts[1]}.", more)
+
+
+def _to_show(design: Design, judged: Judged) -> int | None:
+    whole = units_for_rate(PLANNING_EFFECT, judged.share, design.v_plan_units, design.alpha)
+    return None if whole is None else max(0, whole - judged.effect.units)
+
+
+def _open(design: Design, judged: Judged) -> Verdict:
+    effect = judged.effect
+    seen = f"The lower bound is {_say(effect, effect.low)} ({_interval(design, effect)})"
+    if judged.hidden_by_missing:
+        return Verdict(NOT_YET, f"{seen}, but with missing outcomes at their worst 0 is inside: find them.")
+    seen = f"{seen}: 0 is inside."
+    if effect.look is not None and effect.look.information >= plan_information(design.v_plan_units):
+        planned = many(design.v_plan_units, design.unit_name)
+        return Verdict(NO_DIFFERENCE, f"{seen} The planned evidence, {planned} at an even split, is in.")
+    return _with_more(design, judged, effect.estimate or 0.0, seen)
+
+
+def _money_open(design: Design, primary: Judged, pnl: Judged) -> Verdict:
+    seen = _above(design, primary.effect)
+    if pnl.effect.low is None:
+        return Verdict(NOT_YET, f"{seen} But net PnL cannot be judged yet: {_sentence(pnl.effect.reason)}")
+    bound = _say(pnl.effect, pnl.effect.lower_one_sided)
+    text = f"{seen} But net PnL per {design.unit_name} could be worse: its lower bound is {bound}."
+    return _with_more(design, pnl, max(0.0, (pnl.effect.estimate or 0.0) + design.pnl_margin_usd), text)
+
+
+def _with_more(design: Design, judged: Judged, target: float, seen: str) -> Verdict:
+    look, rho = judged.effect.look, judged.effect.rho
+    more = None
+    if look is not None and rho is not None:
+        seen_so_far = (judged.effect.units, look.information, look.variance, rho)
+        more = units_needed(target / judged.to_door, *seen_so_far, design.alpha)
+    if not more:
+        return Verdict(NOT_YET, f"{seen} How many more it takes cannot be said from a difference this small.")
+    name = about(more, "more " + design.unit_name)
+    return Verdict(
+        NOT_YET, f"{seen} About {name} would show the difference seen, if it is the true one.", more
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text}."

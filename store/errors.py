@@ -1,0 +1,76 @@
+"""What can go wrong in the store.
+
+StoreError
+|-- UnknownExperiment   no experiment of that key
+|-- ExperimentInUse     an experiment that has decisions cannot be redefined
+|-- SplitMoved          somebody changed the split first (compare-and-set lost)
+|-- UnknownModel        no model of that id
+|-- UnknownDecision     SQL holds no decision of that id
+|-- JournalFull         the journal's quota or the disk is used up: nothing more is accepted
+|-- DataDirLocked       another process owns the data directory
+|-- StoreUnavailable    SQL or Redis did not answer
+`-- SchemaTooNew        the database was migrated by a newer abctl
+"""
+
+
+class StoreError(Exception):
+    """Base of everything that the store raises on purpose."""
+
+
+class UnknownExperiment(StoreError):
+    """No experiment of that key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"there is no experiment {key!r}; `abctl experiment list` shows those that exist")
+
+
+class ExperimentInUse(StoreError):
+    """An experiment that has decisions cannot be redefined."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"experiment {key!r} already has decisions and cannot be redefined; create one with another key"
+        )
+
+
+class SplitMoved(StoreError):
+    """Somebody changed the split first."""
+
+    def __init__(self, key: str, expected_version: int) -> None:
+        super().__init__(
+            f"the split of {key!r} is no longer at version {expected_version}: somebody changed it first;"
+            " look at `abctl split show` and try again"
+        )
+
+
+class UnknownModel(StoreError):
+    """No model of that id."""
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"there is no model {model_id!r}; `abctl model list` shows those that exist")
+
+
+class JournalFull(StoreError):
+    """The journal cannot take more: nothing is accepted that could be lost."""
+
+
+class DataDirLocked(StoreError):
+    """Another process owns the data directory."""
+
+
+class StoreUnavailable(StoreError):
+    """SQL or Redis did not answer."""
+
+
+class SchemaTooNew(StoreError):
+    """The database was migrated by a newer abctl."""
+
+
+class UnknownDecision(StoreError):
+    """SQL holds no decision of that id."""
+
+    def __init__(self, experiment: str, decision_id: str) -> None:
+        super().__init__(
+            f"SQL holds no decision {decision_id!r} of {experiment!r} (yet): an answered decision gets there"
+            " within seconds; `abctl status` shows what is on its way"
+        )

@@ -1,0 +1,178 @@
+"""Experiments and the history of their splits in SQL. Decides nothing: the caller hands in the new table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from store import tables
+from store.audit import record_change
+from store.errors import ExperimentInUse, SplitMoved, UnknownExperiment
+from store.records import Experiment, Split
+from store.sql import in_transaction, table_of
+
+_EXPERIMENTS = table_of(tables.Experiment)
+_ARMS = table_of(tables.Arm)
+_SPLITS = table_of(tables.Split)
+_STAGES = table_of(tables.Stage)
+_UNITS = table_of(tables.Unit)
+_BUCKETS = 1_000_000
+
+
+def create(engine: Engine, experiment: Experiment, first: Split, actor: str) -> None:
+    """Stores a new experiment with its first split; one without decisions may be defined anew."""
+    in_transaction(engine, lambda c: _create(c, experiment, first, actor))
+
+
+def ensure(engine: Engine, experiment: Experiment, first: Split, actor: str) -> None:
+    """Stores an experiment unless one of that key exists."""
+
+    def work(connection: Connection) -> None:
+        if _row(connection, experiment.key) is None:
+            _create(connection, experiment, first, actor)
+
+    in_transaction(engine, work)
+
+
+def _create(connection: Connection, experiment: Experiment, first: Split, actor: str) -> None:
+    if _row(connection, experiment.key) is not None:
+        if connection.execute(select(func.count()).where(_UNITS.c.experiment == experiment.key)).scalar():
+            raise ExperimentInUse(experiment.key)
+        for table in (_ARMS, _SPLITS, _STAGES):
+            connection.execute(delete(table).where(table.c.experiment == experiment.key))
+        connection.execute(delete(_EXPERIMENTS).where(_EXPERIMENTS.c.key == experiment.key))
+    definition = msgspec.json.encode(experiment).decode()
+    row = {"key": experiment.key, "definition": definition, "created_at_us": experiment.created_at_us}
+    connection.execute(_EXPERIMENTS.insert(), row)
+    arms = [
+        {"experiment": experiment.key, "arm": a, "position": i, "runtime": "onnx"}
+        for i, a in enumerate(experiment.arms)
+    ]
+    connection.execute(_ARMS.insert(), arms)
+    _add_split(connection, first)
+    record_change(connection, first.created_at_us, actor, "experiment.create", experiment.key, definition)
+
+
+def _row(connection: Connection, key: str) -> Any:
+    return connection.execute(select(_EXPERIMENTS).where(_EXPERIMENTS.c.key == key)).one_or_none()
+
+
+def get(connection: Connection, key: str) -> Experiment:
+    """One experiment."""
+    row = _row(connection, key)
+    if row is None:
+        raise UnknownExperiment(key)
+    return _experiment(row)
+
+
+def _experiment(row: Any) -> Experiment:
+    experiment = msgspec.json.decode(row.definition, type=Experiment)
+    return msgspec.structs.replace(experiment, archived_at_us=row.archived_at_us)
+
+
+def every(connection: Connection) -> tuple[Experiment, ...]:
+    """All experiments, the oldest first."""
+    rows = connection.execute(select(_EXPERIMENTS).order_by(_EXPERIMENTS.c.created_at_us, _EXPERIMENTS.c.key))
+    return tuple(_experiment(row) for row in rows)
+
+
+def archive(engine: Engine, key: str, at_us: int, actor: str) -> None:
+    """Marks an experiment as finished: it takes no new decisions; its numbers stay."""
+
+    def work(connection: Connection) -> None:
+        get(connection, key)
+        connection.execute(
+            _EXPERIMENTS.update().where(_EXPERIMENTS.c.key == key).values(archived_at_us=at_us)
+        )
+        record_change(connection, at_us, actor, "experiment.archive", key, "{}")
+
+    in_transaction(engine, work)
+
+
+def splits(connection: Connection, key: str) -> tuple[Split, ...]:
+    """The history of a split, version 1 first."""
+    rows = connection.execute(select(_SPLITS).where(_SPLITS.c.experiment == key).order_by(_SPLITS.c.version))
+    return tuple(_split(row) for row in rows)
+
+
+def _split(row: Any) -> Split:
+    ranges = msgspec.json.decode(row.ranges, type=tuple[tuple[str, int, int], ...])
+    return Split(
+        experiment=row.experiment,
+        version=row.version,
+        salt=row.salt,
+        ranges=ranges,
+        effective_at_us=row.effective_at_us,
+        created_at_us=row.created_at_us,
+        actor=row.actor,
+        reason=row.reason,
+        restored_from=row.restored_from,
+    )
+
+
+def append_split(engine: Engine, split: Split) -> None:
+    """The compare-and-set: stores version N only where N - 1 is the newest; else raises SplitMoved."""
+
+    def work(connection: Connection) -> None:
+        newest = select(func.max(_SPLITS.c.version)).where(_SPLITS.c.experiment == split.experiment)
+        if connection.execute(newest).scalar() != split.version - 1:
+            raise SplitMoved(split.experiment, split.version - 1)
+        _add_split(connection, split)
+        detail = msgspec.json.encode(
+            {"version": split.version, "reason": split.reason, "weights": weights(split)}
+        )
+        record_change(
+            connection, split.created_at_us, split.actor, "split.set", split.experiment, detail.decode()
+        )
+
+    try:
+        in_transaction(engine, work)
+    except IntegrityError as error:
+        raise SplitMoved(split.experiment, split.version - 1) from error
+
+
+def _add_split(connection: Connection, split: Split) -> None:
+    row = {
+        "experiment": split.experiment,
+        "version": split.version,
+        "salt": split.salt,
+        "ranges": msgspec.json.encode(split.ranges).decode(),
+        "effective_at_us": split.effective_at_us,
+        "created_at_us": split.created_at_us,
+        "actor": split.actor,
+        "reason": split.reason,
+        "restored_from": split.restored_from,
+    }
+    connection.execute(_SPLITS.insert(), row)
+    shares = msgspec.json.encode(weights(split)).decode()
+    newest = select(_STAGES.c.weights).where(_STAGES.c.experiment == split.experiment)
+    held = connection.execute(newest.order_by(_STAGES.c.split_version.desc()).limit(1)).scalar()
+    if held != shares:
+        stage = {"experiment": split.experiment, "split_version": split.version, "weights": shares}
+        connection.execute(_STAGES.insert(), {**stage, "started_at_us": split.effective_at_us})
+
+
+def weights(split: Split) -> dict[str, float]:
+    """The share of every arm that a split names, by name."""
+    buckets: dict[str, int] = {}
+    for arm, start, stop in sorted(split.ranges):
+        buckets[arm] = buckets.get(arm, 0) + stop - start
+    return {arm: count / _BUCKETS for arm, count in buckets.items()}
+
+
+def snapshot(engine: Engine) -> tuple[tuple[Experiment, tuple[Split, ...]], ...]:
+    """All experiments with their split histories, read in one transaction."""
+    with engine.connect() as connection:
+        return tuple((e, splits(connection, e.key)) for e in every(connection))
+
+
+def stage_starts(connection: Connection, key: str) -> Sequence[tuple[int, int]]:
+    """(split version, start in microseconds) of every stage."""
+    rows = connection.execute(
+        select(_STAGES.c.split_version, _STAGES.c.started_at_us)
+        .where(_STAGES.c.experiment == key)
+        .order_by(_STAGES.c.split_version)
+    )
+    return [(row.split_version, row.started_at_us) for row in rows]

@@ -1,0 +1,116 @@
+"""The model registry in SQL: artefacts by content hash, with their bytes, and aliases with their whole history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, select
+
+from store import tables
+from store.audit import record_change
+from store.errors import UnknownModel
+from store.sql import in_transaction, insert_new, table_of
+
+_MODELS = table_of(tables.Model)
+_FILES = table_of(tables.ModelFile)
+_ALIASES = table_of(tables.Alias)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One registered model; facts: the text of its config.json."""
+
+    id: str
+    arm: str
+    facts: str
+    created_at_us: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """From `at_us` on, `alias` of `arm` names `model_id`."""
+
+    arm: str
+    alias: str
+    model_id: str
+    at_us: int
+    actor: str
+    reason: str
+
+
+def register(engine: Engine, entry: ModelEntry, content: Mapping[str, bytes]) -> bool:
+    """Stores a model under its content hash; returns False where it is there already."""
+
+    def work(connection: Connection) -> bool:
+        known = connection.execute(select(_MODELS.c.id).where(_MODELS.c.id == entry.id)).scalar()
+        if known is not None:
+            return False
+        row = {n: getattr(entry, n) for n in ("id", "arm", "facts", "created_at_us", "actor")}
+        connection.execute(insert_new(connection, _MODELS), row)
+        files = [{"model_id": entry.id, "name": n, "content": b} for n, b in sorted(content.items())]
+        connection.execute(insert_new(connection, _FILES), files)
+        detail = f'{{"id":"{entry.id}","arm":"{entry.arm}"}}'
+        record_change(connection, entry.created_at_us, entry.actor, "model.register", None, detail)
+        return True
+
+    return in_transaction(engine, work)
+
+
+def listed(connection: Connection) -> list[ModelEntry]:
+    """All models, the newest first."""
+    rows = connection.execute(select(_MODELS).order_by(_MODELS.c.created_at_us.desc(), _MODELS.c.id))
+    return [ModelEntry(r.id, r.arm, r.facts, r.created_at_us, r.actor) for r in rows]
+
+
+def find(connection: Connection, prefix: str) -> ModelEntry:
+    """The one model whose id starts with prefix."""
+    matches = [entry for entry in listed(connection) if entry.id.startswith(prefix)]
+    if len(matches) != 1 or not prefix:
+        raise UnknownModel(prefix)
+    return matches[0]
+
+
+def set_alias(engine: Engine, change: AliasChange) -> None:
+    """Appends a change of an alias."""
+
+    def work(connection: Connection) -> None:
+        find(connection, change.model_id)
+        names = ("arm", "alias", "model_id", "at_us", "actor", "reason")
+        connection.execute(_ALIASES.insert(), {n: getattr(change, n) for n in names})
+        detail = f'{{"alias":"{change.alias}","arm":"{change.arm}","id":"{change.model_id}"}}'
+        record_change(connection, change.at_us, change.actor, "model.promote", None, detail)
+
+    in_transaction(engine, work)
+
+
+def alias_history(connection: Connection) -> list[AliasChange]:
+    """Every change of every alias, the oldest first."""
+    rows = connection.execute(select(_ALIASES).order_by(_ALIASES.c.id))
+    return [AliasChange(r.arm, r.alias, r.model_id, r.at_us, r.actor, r.reason) for r in rows]
+
+
+def champions(connection: Connection) -> dict[str, str]:
+    """The model that each arm serves."""
+    return {c.arm: c.model_id for c in alias_history(connection) if c.alias == "champion"}
+
+
+def materialise(engine: Engine, model_id: str, folder: Path) -> Path:
+    """Writes a model's files to folder/ID once; returns that path. The loader checks the hash."""
+    target = folder / model_id
+    if target.is_dir():
+        return target
+    with engine.connect() as connection:
+        rows = connection.execute(select(_FILES).where(_FILES.c.model_id == model_id)).all()
+    if not rows:
+        raise UnknownModel(model_id)
+    staging = folder / f".{model_id}.{id(rows):x}"
+    staging.mkdir(parents=True)
+    for row in rows:
+        (staging / Path(row.name).name).write_bytes(row.content)
+    try:
+        staging.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    return target

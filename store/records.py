@@ -1,0 +1,135 @@
+"""The records that travel: what a worker journals and the writer stores, as frozen msgspec structs.
+
+Times are int microseconds since the epoch (UTC), money is int micro-USD. A record is encoded as one
+msgpack array with a tag, so a field may be added at the end with a default, and never removed or moved.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Action = Literal["hold", "buy", "sell"]
+Fill = Literal["live", "paper", "replay"]
+Binding = Literal["started_at", "pattern", "redis", "local"]
+
+ACTIONS: tuple[Action, Action, Action] = ("hold", "buy", "sell")
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="d"):
+    """One answered decision. `arm` was assigned by the coin, `served_arm` answered.
+
+    weights: share of every arm at binding (the logged propensities), in the order of the experiment's arms.
+    state: newest state, little-endian float32. history_digest: blake2b-8 over the states as float32 bytes.
+    """
+
+    decision_id: str
+    experiment: str
+    unit: str
+    bot: str
+    arm: str
+    served_arm: str
+    reason: str
+    binding: Binding
+    split_version: int
+    weights: dict[str, float]
+    forced: bool
+    eligible: bool
+    split_stale: bool
+    received_at_us: int
+    started_at_us: int
+    sent_started_at_us: int | None
+    as_of_us: int | None
+    action: Action
+    probs: tuple[float, float, float]
+    value: float
+    model: str
+    schema: str
+    state: bytes
+    history_digest: bytes
+    history_used: int
+    latency_us: int
+    action_propensity: float = 1.0
+
+
+class TradeOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="t"):
+    """One closed trade, keyed by the decision that opened it."""
+
+    experiment: str
+    decision_id: str
+    pnl_micro: int
+    fee_micro: int
+    stake_micro: int
+    entry_price: float | None
+    exit_price: float | None
+    side: str | None
+    fill: Fill
+    won: bool | None
+    closed_at_us: int
+    received_at_us: int
+    meta: str = "{}"
+
+
+class MarketOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="m"):
+    """The whole net result of one bot in one unit, trades included; the only input of unit PnL."""
+
+    experiment: str
+    unit: str
+    bot: str
+    pnl_micro: int
+    fee_micro: int
+    stake_micro: int
+    trades: int | None
+    won: bool | None
+    fill: Fill
+    closed_at_us: int
+    received_at_us: int
+    meta: str = "{}"
+
+
+Record = Decision | TradeOutcome | MarketOutcome
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a split as it is stored. ranges: (arm, start, stop) in millionths, half-open, in order."""
+
+    experiment: str
+    version: int
+    salt: str
+    ranges: tuple[tuple[str, int, int], ...]
+    effective_at_us: int
+    created_at_us: int
+    actor: str
+    reason: str
+    restored_from: int | None = None
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is compared: arms in order, the control, the unit and how it is judged.
+
+    eligible_share: units outside it get the control and stay out of the statistics.
+    unit_duration_s: how long a unit lives from its start; attribution_s: how long its outcomes may follow.
+    lifetime_s: how far back a bot may say its unit started.
+    """
+
+    key: str
+    arms: tuple[str, ...]
+    control: str
+    salt: str
+    gate_salt: str
+    unit_kind: str = "market"
+    unit_pattern: str | None = None
+    unit_duration_s: int = 900
+    lifetime_s: int = 86_400
+    attribution_s: int = 900
+    metric: Literal["win_rate", "profit_rate", "pnl"] = "win_rate"
+    win: Literal["pnl", "reported"] = "pnl"
+    alpha: float = 0.05
+    eligible_share: float = 1.0
+    action_rule: Literal["argmax", "sample"] = "argmax"
+    created_at_us: int = 0
+    archived_at_us: int | None = None
+
+    @property
+    def treatment(self) -> str:
+        """The first arm that is not the control: the one that the headline compares."""
+        return next(arm for arm in self.arms if arm != self.control)

@@ -1,0 +1,96 @@
+"""Opens the SQL database: SQLite in the data directory by default, PostgreSQL by URL. Never migrates by itself."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+from sqlmodel import SQLModel
+
+from store.errors import StoreUnavailable
+
+_SQLITE_BUSY_MS = 10_000
+_TRIES = 5
+T = TypeVar("T")
+
+
+def normal_url(url: str) -> str:
+    """The URL with the driver that we install: plain `postgres://` and `postgresql://` mean psycopg 3."""
+    for plain in ("postgres://", "postgresql://"):
+        if url.startswith(plain):
+            return "postgresql+psycopg://" + url.removeprefix(plain)
+    return url
+
+
+def open_engine(url: str) -> Engine:
+    """An engine whose transactions lock at their start on SQLite, so that no reader is turned writer half-way."""
+    if not url.startswith("sqlite"):
+        return create_engine(normal_url(url), pool_pre_ping=True, pool_size=4)
+    engine = create_engine(url, poolclass=NullPool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The SQLAlchemy table behind a SQLModel class."""
+    table: Table = model.__table__  # type: ignore[attr-defined]
+    return table
+
+
+def insert_new(connection: Connection, table: Table) -> Insert:
+    """An INSERT that leaves existing keys alone."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def in_transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Runs work in one writing transaction; runs it again where another writer was in the way."""
+    for attempt in range(_TRIES):
+        try:
+            with engine.connect() as connection:
+                return _once(connection, work)
+        except DBAPIError as error:
+            if attempt == _TRIES - 1 or not _is_conflict(error):
+                raise
+    raise AssertionError("unreachable")
+
+
+def _once(connection: Connection, work: Callable[[Connection], T]) -> T:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+    return result
+
+
+def _is_conflict(error: DBAPIError) -> bool:
+    """Serialization failure, deadlock, or a locked SQLite file: the same work may succeed the next time."""
+    code = getattr(error.orig, "sqlstate", None)
+    return code in {"40001", "40P01"} or "database is locked" in str(error.orig)
+
+
+def check_reachable(engine: Engine) -> None:
+    """Raises StoreUnavailable with the reason where the database does not answer."""
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except OperationalError as error:
+        url = engine.url.render_as_string(hide_password=True)
+        raise StoreUnavailable(f"the database {url} does not answer: {error.orig}") from error

@@ -1,0 +1,22 @@
+"""A record together with where it stands in its journal."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from store.records import Record
+
+R = TypeVar("R", bound=Record, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped(Generic[R]):
+    """A record and its place; `order` decides which of two that compete for a key came first."""
+
+    record: R
+    journal_id: str
+    position: int
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """(received_at_us, journal id, position): total and the same on every node."""
+        return (self.record.received_at_us, self.journal_id, self.position)

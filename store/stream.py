@@ -1,0 +1,98 @@
+"""The Redis stream between shippers and writers: at-least-once, at most `DEPTH` entries, never the only copy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from store import keys
+from store.ingest import Shipment
+
+GROUP = "writer"
+DEPTH = 512
+_CLAIM_IDLE_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A shipment and its id in the stream."""
+
+    id: str
+    shipment: Shipment
+
+
+def open_redis(url: str, timeout_s: float = 5.0) -> "redis.Redis":
+    """A client for bytes. Blocking reads are shorter than the timeout."""
+    return redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2)
+
+
+class ShipmentStream:
+    """One experiment's stream."""
+
+    def __init__(self, client: "redis.Redis", experiment: str, consumer: str) -> None:
+        self._redis: Any = client  # its stubs cannot say which reply a command has
+        self._key = keys.stream(experiment)
+        self._consumer = consumer
+
+    def add(self, shipment: Shipment) -> str:
+        """Appends a shipment; returns its entry id."""
+        fields = {b"j": shipment.journal_id.encode(), b"s": str(shipment.start).encode(), b"d": shipment.data}
+        return str(self._redis.xadd(self._key, fields).decode())
+
+    def depth(self) -> int:
+        """How many entries are on their way."""
+        return int(self._redis.xlen(self._key))
+
+    def first_id(self) -> str | None:
+        """The id of the oldest entry that is not yet stored; None where there is none."""
+        rows = self._redis.xrange(self._key, count=1)
+        return str(rows[0][0].decode()) if rows else None
+
+    def unfinished(self) -> list[Entry]:
+        """What this consumer, or one that died, took and never finished."""
+        self._ensure_group()
+        claimed = self._redis.xautoclaim(self._key, GROUP, self._consumer, _CLAIM_IDLE_MS, count=64)[1]
+        rows = self._redis.xreadgroup(GROUP, self._consumer, {self._key: "0"}, count=64)
+        own = rows[0][1] if rows else []
+        merged = dict([*claimed, *own])
+        return [
+            _entry(i, fields) for i, fields in sorted(merged.items(), key=lambda r: _order(r[0])) if fields
+        ]
+
+    def take(self, block_ms: int) -> list[Entry]:
+        """The next entries, waiting at most block_ms."""
+        self._ensure_group()
+        rows = self._redis.xreadgroup(GROUP, self._consumer, {self._key: ">"}, count=64, block=block_ms)
+        return [_entry(i, fields) for i, fields in rows[0][1]] if rows else []
+
+    def finish(self, entries: Sequence[Entry]) -> None:
+        """Acknowledges and deletes stored entries."""
+        if entries:
+            ids = [entry.id for entry in entries]
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.xack(self._key, GROUP, *ids)
+                pipe.xdel(self._key, *ids)
+                pipe.execute()
+
+    def _ensure_group(self) -> None:
+        try:
+            self._redis.xgroup_create(self._key, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+
+def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    shipment = Shipment(fields[b"j"].decode(), int(fields[b"s"]), fields[b"d"])
+    return Entry(entry_id.decode(), shipment)
+
+
+def _order(entry_id: bytes) -> tuple[int, int]:
+    left, _, right = entry_id.partition(b"-")
+    return int(left), int(right)
+
+
+def id_order(entry_id: str) -> tuple[int, int]:
+    """Stream ids in their order."""
+    return _order(entry_id.encode())

@@ -1,0 +1,236 @@
+"""The SQL tables. Times are int microseconds (UTC), money is int micro-USD, JSON is text.
+
+Twins of the records are told apart by module: `tables.Decision` is the row of `records.Decision`.
+"""
+
+from sqlalchemy import BigInteger, Index, LargeBinary, Text
+from sqlmodel import Field, SQLModel
+
+_BIG = BigInteger
+
+
+class Experiment(SQLModel, table=True):
+    """One experiment; `definition` is the JSON of records.Experiment."""
+
+    key: str = Field(primary_key=True)
+    definition: str = Field(sa_type=Text)
+    created_at_us: int = Field(sa_type=_BIG)
+    archived_at_us: int | None = Field(default=None, sa_type=_BIG)
+
+
+class Arm(SQLModel, table=True):
+    """One arm of an experiment. runtime: "onnx" or the name of an `abctl.arms` entry point."""
+
+    experiment: str = Field(primary_key=True)
+    arm: str = Field(primary_key=True)
+    position: int
+    runtime: str = "onnx"
+
+
+class Split(SQLModel, table=True):
+    """One version of a split; the primary key is the compare-and-set."""
+
+    experiment: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    salt: str
+    ranges: str = Field(sa_type=Text)
+    effective_at_us: int = Field(sa_type=_BIG)
+    created_at_us: int = Field(sa_type=_BIG)
+    actor: str
+    reason: str
+    restored_from: int | None = None
+
+
+class Stage(SQLModel, table=True):
+    """A span of constant shares: it opens with the split version that changed them."""
+
+    experiment: str = Field(primary_key=True)
+    split_version: int = Field(primary_key=True)
+    weights: str = Field(sa_type=Text)
+    started_at_us: int = Field(sa_type=_BIG)
+
+
+class Model(SQLModel, table=True):
+    """A registered artefact. `facts` is its config.json."""
+
+    id: str = Field(primary_key=True)
+    arm: str = Field(index=True)
+    facts: str = Field(sa_type=Text)
+    created_at_us: int = Field(sa_type=_BIG)
+    actor: str
+
+
+class ModelFile(SQLModel, table=True):
+    """The bytes of an artefact's files, so that every node can load it and a backup is whole."""
+
+    model_id: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    content: bytes = Field(sa_type=LargeBinary)
+
+
+class Alias(SQLModel, table=True):
+    """Append-only: which model an alias (`champion`, `challenger`) of an arm named from when on."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    arm: str = Field(index=True)
+    alias: str
+    model_id: str
+    at_us: int = Field(sa_type=_BIG)
+    actor: str
+    reason: str
+
+
+class Decision(SQLModel, table=True):
+    """One answered decision."""
+
+    __table_args__ = (Index("ix_decision_unit", "experiment", "unit"),)
+
+    experiment: str = Field(primary_key=True)
+    decision_id: str = Field(primary_key=True)
+    unit: str
+    bot: str
+    arm: str
+    served_arm: str
+    reason: str
+    binding: str
+    split_version: int
+    weights: str = Field(sa_type=Text)
+    forced: bool
+    eligible: bool
+    split_stale: bool
+    received_at_us: int = Field(sa_type=_BIG)
+    started_at_us: int = Field(sa_type=_BIG)
+    sent_started_at_us: int | None = Field(default=None, sa_type=_BIG)
+    as_of_us: int | None = Field(default=None, sa_type=_BIG)
+    action: str
+    prob_hold: float
+    prob_buy: float
+    prob_sell: float
+    value: float
+    action_propensity: float
+    model: str
+    schema_hash: str
+    state: bytes = Field(sa_type=LargeBinary)
+    history_digest: bytes = Field(sa_type=LargeBinary)
+    history_used: int
+    latency_us: int = Field(sa_type=_BIG)
+    journal_id: str
+    position: int = Field(sa_type=_BIG)
+
+
+class Outcome(SQLModel, table=True):
+    """One outcome. kind "trade": key = decision_id; kind "market": key = unit and bot.
+
+    `unit` of a trade is NULL while its decision has not arrived (parked).
+    """
+
+    __table_args__ = (Index("ix_outcome_unit", "experiment", "unit"),)
+
+    experiment: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    unit: str | None = None
+    bot: str | None = None
+    decision_id: str | None = None
+    pnl_micro: int = Field(sa_type=_BIG)
+    fee_micro: int = Field(sa_type=_BIG)
+    stake_micro: int = Field(sa_type=_BIG)
+    entry_price: float | None = None
+    exit_price: float | None = None
+    side: str | None = None
+    trades: int | None = None
+    won: bool | None = None
+    fill: str
+    closed_at_us: int = Field(sa_type=_BIG)
+    received_at_us: int = Field(sa_type=_BIG)
+    meta: str = Field(sa_type=Text)
+    journal_id: str
+    position: int = Field(sa_type=_BIG)
+
+
+class OutcomeConflict(SQLModel, table=True):
+    """An outcome that contradicts an earlier one of the same key; kept for audit, never counted."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    experiment: str = Field(index=True)
+    kind: str
+    key: str
+    payload: str = Field(sa_type=Text)
+    received_at_us: int = Field(sa_type=_BIG)
+    journal_id: str
+    position: int = Field(sa_type=_BIG)
+
+
+class Unit(SQLModel, table=True):
+    """Totals of one unit. The arm and the exclusion are those of its first decision.
+
+    excluded: NULL, or why the unit is out of the statistics ("forced", "killed", "ineligible").
+    """
+
+    experiment: str = Field(primary_key=True)
+    unit: str = Field(primary_key=True)
+    arm: str
+    split_version: int
+    weights: str = Field(sa_type=Text)
+    excluded: str | None = None
+    contaminated: bool = False
+    started_at_us: int = Field(sa_type=_BIG)
+    start_conflicts: int = 0
+    first_at_us: int = Field(sa_type=_BIG)
+    first_journal_id: str
+    first_position: int = Field(sa_type=_BIG)
+    last_at_us: int = Field(sa_type=_BIG)
+    decisions: int = 0
+    fallbacks: int = 0
+    stale: int = 0
+    bots: int = 0
+    reported: int = 0
+    trades: int = 0
+    trade_wins: int = 0
+    market_trades: int = 0
+    pnl_micro: int = Field(default=0, sa_type=_BIG)
+    fee_micro: int = Field(default=0, sa_type=_BIG)
+    stake_micro: int = Field(default=0, sa_type=_BIG)
+    won: bool | None = None
+    fill: str | None = None
+    settled_at_us: int | None = Field(default=None, sa_type=_BIG)
+
+
+class UnitBot(SQLModel, table=True):
+    """Which bots decided in a unit, so that it is known when all of them have reported."""
+
+    experiment: str = Field(primary_key=True)
+    unit: str = Field(primary_key=True)
+    bot: str = Field(primary_key=True)
+
+
+class JournalMark(SQLModel, table=True):
+    """Everything of this journal before `position` (bytes) is in SQL."""
+
+    journal_id: str = Field(primary_key=True)
+    experiment: str
+    position: int = Field(sa_type=_BIG)
+    updated_at_us: int = Field(sa_type=_BIG)
+
+
+class DeadLetter(SQLModel, table=True):
+    """Bytes of a journal that could not be read or stored, kept so that nothing is lost in silence."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    experiment: str
+    journal_id: str
+    position: int = Field(sa_type=_BIG)
+    reason: str = Field(sa_type=Text)
+    content: bytes = Field(sa_type=LargeBinary)
+    at_us: int = Field(sa_type=_BIG)
+
+
+class Audit(SQLModel, table=True):
+    """Append-only: who changed what, when and why."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    at_us: int = Field(sa_type=_BIG)
+    actor: str
+    action: str
+    experiment: str | None = None
+    detail: str = Field(sa_type=Text)
