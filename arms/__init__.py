@@ -1,1 +1,1 @@
-"""What decides: state schema, nets, training, artefacts, runtime. Never web, Redis or SQL; serving never torch."""
+"""What decides: schema, nets, training, artefacts, runtime. Never web, Redis or SQL; serving never torch."""

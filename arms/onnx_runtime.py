@@ -159,7 +159,7 @@ def _self_test(arm: OnnxArm | ImportedArm, golden: Golden) -> None:
     if not off <= TOLERANCE:
         raise ArtefactError(
             f"model {arm.model} failed its self-test: answers differ from golden.json by {off:.2g}, more than "
-            f"{TOLERANCE:g}; the file was altered or this ONNX Runtime computes differently; export it again"
+            f"{TOLERANCE:g}; the file was altered or this ONNX Runtime differs; export it again"
         )
 
 

@@ -5,7 +5,6 @@ cannot.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from stats.boundary import e_from_log, p_from_log_e
 from stats.centre import DECAY_PER_DAY
@@ -88,8 +87,9 @@ def effect(scores: Scores, pair: Pair) -> Effect:
     waiting = _not_ready(begun, pair)
     if waiting is not None:
         return replace(begun, status="not_ready", reason=waiting)
-    if _is_degenerate(scores):
-        return replace(begun, status="degenerate", reason=_DEGENERATE)
+    constants = _constants(scores)
+    if constants is not None:
+        return _degenerate(begun, *constants)
     if pair.rho is None:
         return replace(begun, status="not_ready", reason=_UNSCALED)
     return _judged(begun, pair.alpha, pair.rho, path)
@@ -126,6 +126,18 @@ def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect
     )
 
 
+def _degenerate(begun: Effect, treated: float, control: float) -> Effect:
+    """The plain difference: a centre that moves between days would only add noise to it."""
+    return replace(
+        begun,
+        status="degenerate",
+        reason=_DEGENERATE,
+        estimate=treated - control,
+        adjusted_treatment=treated,
+        adjusted_control=control,
+    )
+
+
 def _invalid(scores: Scores) -> str | None:
     total = scores.unlogged + len(scores.e)
     if total == 0 or scores.unlogged <= MOST_UNLOGGED_SHARE * total:
@@ -150,12 +162,11 @@ def _not_ready(begun: Effect, pair: Pair) -> str | None:
     )
 
 
-def _is_degenerate(scores: Scores) -> bool:
+def _constants(scores: Scores) -> tuple[float, float] | None:
+    """What every unit brought, per trial, in (treatment, control); None where either arm's units differ."""
     counted = scores.judged & (scores.trials > 0.0)
-    arms = (np.flatnonzero(counted & scores.treated), np.flatnonzero(counted & ~scores.treated))
-    return all(_all_alike(scores.sums[rows], scores.trials[rows]) for rows in arms)
-
-
-def _all_alike(sums: npt.NDArray[np.float64], trials: npt.NDArray[np.float64]) -> bool:
-    ratios = sums / trials
-    return bool(np.all(ratios == ratios[0]))
+    rows = (np.flatnonzero(counted & scores.treated), np.flatnonzero(counted & ~scores.treated))
+    treated, control = (scores.sums[at] / scores.trials[at] for at in rows)
+    if np.any(treated != treated[0]) or np.any(control != control[0]):
+        return None
+    return float(treated[0]) + scores.reference, float(control[0]) + scores.reference

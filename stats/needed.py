@@ -46,7 +46,7 @@ def _enough(
 
 
 def units_until_ready(effective: float, units: int, share: float) -> int | None:
-    """More units of the pair until the arm has 20 effective ones: by its pace, or by its share while it has none.
+    """More units of the pair until the arm has 20 effective ones, by its pace or, without any, by its share.
 
     None where the share is 0, or where the arm should have had 20 by now and has none (it does not trade).
     """

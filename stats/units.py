@@ -15,6 +15,8 @@ Bools = npt.NDArray[np.bool_]
 
 _FLOAT_COLUMNS = frozenset({"e"})
 _BOOL_COLUMNS = frozenset({"traded", "won"})
+_MONEY = ("pnl_micro", "stake_micro", "fee_micro")
+LARGEST_MICRO = 2**61
 _NOT_NEGATIVE = ("arm", "stage", "stake_micro", "decisions", "fallbacks", "trades", "trade_wins")
 
 
@@ -101,6 +103,10 @@ def _check_ranges(units: Units) -> None:
     for name in _NOT_NEGATIVE:
         if np.any(getattr(units, name) < 0):
             raise UnitsError(f"units.{name} has a negative value: only zero and above can be counted")
+    for name in _MONEY:
+        values = getattr(units, name)
+        if np.any(values > LARGEST_MICRO) or np.any(values < -LARGEST_MICRO):
+            raise UnitsError(f"units.{name} goes beyond 2**61 micro-USD: check the unit of the money")
     if np.any(units.e < 0) or np.any(units.e > 1):
         raise UnitsError(
             "units.e has a value outside [0, 1]: give the treatment's share within the pair, or nan"

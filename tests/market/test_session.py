@@ -47,25 +47,23 @@ def test_an_order_meets_the_next_tick_not_its_own():
 
 
 def test_an_oracle_that_sees_the_tick_cannot_trade_at_its_price():
-    """Sees which of two prices stands now, and would double its money each tick if it could have it."""
+    """Prices are independent from tick to tick; whoever got the price it sees would earn 0.19 USD a share."""
     rng = np.random.default_rng(1)
-    seen_gain = sealed_gain = 0
-    for _ in range(200):
+    trades = []
+    for _ in range(500):
         mids = rng.choice([0.40, 0.60], 12)
-        session = Session(flat_tape(mids, ends_in_us=60 * MICRO))
+        tape = flat_tape(mids)
+        tape.depths[:] = 100 * MICRO
+        session = Session(tape)
         while not session.done:
-            cheap = mids[session.tick] < 0.5
-            side = session.position.side
-            action = BUY if cheap and side == 0 else SELL if not cheap and side == 1 else HOLD
-            asked = session.tape.prices[session.tick, 1]
-            before = len(session.trades)
-            session.step(action)
-            if len(session.trades) > before and not session.trades[-1].settled:
-                sealed_gain += session.trades[-1].pnl_micro
-            seen_gain += (600_000 - asked) * 200 if action == BUY else 0
-    # Prices are independent from tick to tick: what was seen is worth nothing at the next tick.
-    assert seen_gain > 200 * 20 * MICRO
-    assert sealed_gain < 0
+            cheap, side = mids[session.tick] < 0.5, session.position.side
+            session.step(BUY if cheap and side == 0 else SELL if not cheap and side == 1 else HOLD)
+        trades += [trade for trade in session.trades if not trade.settled]
+    gain_usd = np.array([trade.pnl_micro for trade in trades]) / MICRO
+    assert len(trades) > 1_000 and all(trade.shares_micro == 100 * MICRO for trade in trades)
+    # What is left of 19 USD a trade is the spread of 1 USD, give or take luck.
+    assert gain_usd.mean() < -1 + 4 * gain_usd.std() / len(gain_usd) ** 0.5
+    assert gain_usd.mean() < 0.5
 
 
 @pytest.mark.parametrize(("latency_us", "first"), [(0, 1), (150_000, 1), (499_999, 1), (500_000, 2), (1_200_000, 3)])

@@ -62,5 +62,7 @@ def test_stage_needs_a_weight_and_a_count_per_arm():
 
 
 def test_wide_integers_stay_exact():
-    units = Units.of(GOOD | {"pnl_micro": np.array([2**62, -(2**62)])})
-    assert int(units.pnl_micro[0]) == 2**62
+    units = Units.of(GOOD | {"pnl_micro": np.array([2**61, -(2**61)])})
+    assert int(units.pnl_micro[0]) == 2**61
+    with pytest.raises(UnitsError, match=r"units\.pnl_micro goes beyond"):
+        Units.of(GOOD | {"pnl_micro": np.array([-(2**63), 0])})
