@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from arms.artefact import Trained
 from arms.episodes import Episode, Ticks, digest_of, joined, windows
@@ -39,6 +40,7 @@ class _Run:
     window: int
     config: TrainingConfig
     net: DecisionNet
+    averaged: AveragedModel
     optimizer: torch.optim.Adam
 
 
@@ -62,12 +64,12 @@ def train(
         began_s = clock_s()
         loss, accuracy, rows = _epoch(run, number, rng)
         took_s = max(clock_s() - began_s, 1e-9)
-        pnl, error = pnl_moments(evaluate(policy_of(run.net, preset.window)))
+        pnl, error = pnl_moments(evaluate(policy_of(run.averaged.module, preset.window)))
         report = Epoch(number, config.epochs, loss, accuracy, pnl, error, rows / took_s)
         reports.append(report)
         progress(report)
         if report.score > best[0]:
-            best = (report.score, number, copy.deepcopy(run.net.state_dict()))
+            best = (report.score, number, copy.deepcopy(run.averaged.module.state_dict()))
         if best[0] > 0 and number - best[1] >= config.patience:
             break
     return _finished(run, episodes, best[2], reports, best[1])
@@ -108,7 +110,8 @@ def _start(episodes: Sequence[Episode], preset: Preset, config: TrainingConfig) 
     ticks = joined(episodes)
     net = DecisionNet(preset, ticks.states.shape[1])
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    return _Run(ticks, lessons_of(ticks), preset.window, config, net, optimizer)
+    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    return _Run(ticks, lessons_of(ticks), preset.window, config, net, averaged, optimizer)
 
 
 def _epoch(run: _Run, number: int, rng: np.random.Generator) -> tuple[float, float, int]:
@@ -143,6 +146,7 @@ def _step(run: _Run, batch: NDArray[np.int64], weight: NDArray[np.float32]) -> t
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(run.net.parameters(), run.config.gradient_norm)
     run.optimizer.step()
+    run.averaged.update_parameters(run.net)
     return float(loss.detach()), int((logits.detach().argmax(dim=1).numpy() == lessons.best[batch]).sum())
 
 

@@ -30,12 +30,13 @@ class TrainingConfig:
     patience: epochs without a better one before stopping, counted only once a policy has earned more than
     holding."""
 
-    epochs: int = 40
-    batch_size: int = 96
+    epochs: int = 24
+    batch_size: int = 192
     learning_rate: float = 2e-3
     gradient_norm: float = 1.0
-    rows_per_epoch: int = 12_000
+    rows_per_epoch: int = 24_000
     sharpness: float = 1.0
+    averaging: float = 0.995
     patience: int = 8
     seed: int = 0
 

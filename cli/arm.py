@@ -11,7 +11,9 @@ app = typer.Typer(no_args_is_help=True, help="Arms: what serves under which name
 
 
 @app.command(name="list")
-def list_(experiment: ExperimentOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+def list_(
+    experiment: ExperimentOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False
+) -> None:
     """List the arms of an experiment with the models they serve.
 
     Example: abctl arm list
@@ -25,7 +27,9 @@ def list_(experiment: ExperimentOption = None, data_dir: DataDirOption = None, a
     with reading(settings) as connection:
         found = experiments.get(connection, settings.experiment)
         champions = models.champions(connection)
-    rows = [[arm, "control" if arm == found.control else "treatment", champions.get(arm)] for arm in found.arms]
+    rows = [
+        [arm, "control" if arm == found.control else "treatment", champions.get(arm)] for arm in found.arms
+    ]
     if as_json:
         print_json([{"arm": a, "role": role, "model": m} for a, role, m in rows])
     else:
@@ -35,7 +39,9 @@ def list_(experiment: ExperimentOption = None, data_dir: DataDirOption = None, a
 @app.command()
 def add(
     name: Annotated[str, typer.Argument(help="Name of the arm.")],
-    onnx: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file: [n,window,18] -> [n,3].")],
+    onnx: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="ONNX file: [n,window,18] -> [n,3].")
+    ],
     window: Annotated[int, typer.Option(min=1, max=64, help="How many states it reads.")],
     output: Annotated[str, typer.Option(help="What it answers: probs or logits.")] = "probs",
     data_dir: DataDirOption = None,

@@ -1,5 +1,155 @@
-"""`abctl demo`."""
+"""`abctl demo`: the whole loop on this machine, with real parts and real commands."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.own_service import OwnService
+
+if TYPE_CHECKING:
+    from cli.demo_course import DemoCourse
+    from market.bot import Ledger
+    from market.tape import Tape
+
+DEMO_DIR = Path(".demo")
+EXPERIMENT_FILE = """\
+# The demo's experiment: as main is from the start, but judged by P(profit | assigned).
+# The base arm learns here that it cannot see the direction and does not trade, so it has no win rate.
+key = "main"
+arms = ["base", "transformer"]
+control = "base"
+metric = "profit_rate"
+"""
 
 
-def demo() -> None:
-    """Demo."""
+def demo(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Recorded markets to learn from and trade, instead of simulated ones.",
+        ),
+    ] = None,
+    markets: Annotated[int, typer.Option(min=20, max=100_000, help="Simulated markets to trade.")] = 400,
+    directory: Annotated[Path, typer.Option(help="Where the demo keeps its data.")] = DEMO_DIR,
+    seed: Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")] = 0,
+) -> None:
+    """Train both arms, serve them, let bots trade, ramp the split, and report which arm is better.
+
+    Example: abctl demo
+    """
+    from cli.demo_course import recorded_demo, simulated_demo
+    from cli.starting import need_training
+
+    need_training()
+    began = time.monotonic()
+    course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
+    service = OwnService(directory / course.name)
+    run = f"{time.time_ns() // 1_000_000_000:x}"
+    _heading(f"The demo on {course.title}; its data is in {service.data_dir}")
+    try:
+        service.start()
+        _say(f"service ready at {service.url} with its own Valkey and SQLite")
+        _define_experiment(service)
+        _train_and_promote(service, course)
+        ledger = _trade_in_two_stages(service, course, run)
+        _balance(service, ledger, run)
+        _show_end(service, course)
+    finally:
+        service.stop()
+    _heading(f"Done in {time.monotonic() - began:.0f} s. Type next:")
+    where = f"--data-dir {service.data_dir}"
+    typer.echo(f"  abctl report --days 7 {where}      # the same numbers, without a service")
+    typer.echo(f"  abctl serve {where}                # your own bots: POST /v1/decide, see README.md")
+    typer.echo(f"  abctl split history {where}        # who changed the split, when and why")
+
+
+def _heading(text: str) -> None:
+    typer.echo(f"\n== {text}")
+
+
+def _say(text: str) -> None:
+    typer.echo(f"   {text}")
+
+
+def _run(service: OwnService, *words: str) -> None:
+    """A command as a user types it, with what it prints."""
+    typer.echo(f"\n$ abctl {' '.join(words)}")
+    typer.echo(service.command(*words).rstrip())
+
+
+def _define_experiment(service: OwnService) -> None:
+    """Judges `main` by P(profit | assigned); a second run goes on with the experiment as it is."""
+    file = service.data_dir / "experiment.toml"
+    file.write_text(EXPERIMENT_FILE, encoding="utf-8")
+    held = json.loads(service.command("experiment", "show", "main"))
+    if held["metric"] != "profit_rate":
+        _run(service, "experiment", "create", str(file))
+    else:
+        _say("main has units from an earlier run: its evidence goes on, and so does its start")
+
+
+def _train_and_promote(service: OwnService, course: "DemoCourse") -> None:
+    from cli.demo_course import train_both
+
+    _heading("Training both arms (preset fast, behaviour cloning, one core)")
+    for arm, folder in train_both(course, service.data_dir / "trained").items():
+        imported = json.loads(service.command("model", "import", str(folder), "--arm", arm, "--json"))
+        _run(
+            service,
+            "model",
+            "promote",
+            imported["id"][:12],
+            "--arm",
+            arm,
+            "--reason",
+            f"demo on {course.name}",
+        )
+    if course.planted:
+        _say(course.planted)
+
+
+def _trade_in_two_stages(service: OwnService, course: "DemoCourse", run: str) -> "Ledger":
+    from market.bot import Ledger
+
+    ledger = Ledger()
+    _heading("10%: a small share of markets goes to the transformer")
+    _run(service, "split", "set", "transformer", "0.1", "--reason", "demo: start small")
+    _trade(service, course.early, run, ledger)
+    _run(service, "report", "--days", "7")
+    _heading("50%: a real change of the split; no market that has its arm already is moved")
+    _run(service, "split", "set", "transformer", "0.5", "--reason", "demo: learn faster")
+    _trade(service, course.late, run, ledger)
+    return ledger
+
+
+def _trade(service: OwnService, tapes: "tuple[Tape, ...]", run: str, ledger: "Ledger") -> None:
+    from cli.demo_course import trade
+
+    before = len(ledger.answered)
+    began = time.monotonic()
+    trade(service.url, service.data_dir, tapes, run, ledger)
+    decisions, seconds = len(ledger.answered) - before, time.monotonic() - began
+    _say(
+        f"{len(tapes)} markets, {decisions:,} decisions in {seconds:.1f} s: {decisions / seconds:,.0f} decisions/s"
+    )
+
+
+def _balance(service: OwnService, ledger: "Ledger", run: str) -> None:
+    """Compares what bots sent and were answered with what SQL holds, by SQL written by hand."""
+    from cli.demo_course import balance
+
+    _heading("The books")
+    for line in balance(service.data_dir, ledger, run):
+        _say(line)
+
+
+def _show_end(service: OwnService, course: "DemoCourse") -> None:
+    _run(service, "report", "--days", "7")
+    if course.why_unsure:
+        _say(course.why_unsure)
+    _run(service, "status")

@@ -40,7 +40,9 @@ def create(
     if as_json:
         print_json(created)
     else:
-        typer.echo(f"experiment {created['key']}: {', '.join(created['arms'])}; control {created['control']} has all units")
+        typer.echo(
+            f"experiment {created['key']}: {', '.join(created['arms'])}; control {created['control']} has all units"
+        )
 
 
 @app.command(name="list")
@@ -57,7 +59,16 @@ def list_(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOp
     if as_json:
         print_json(found)
         return
-    rows = [[e["key"], ", ".join(e["arms"]), e["control"], e["metric"], "archived" if e["archived_at_us"] else "open"] for e in found]
+    rows = [
+        [
+            e["key"],
+            ", ".join(e["arms"]),
+            e["control"],
+            e["metric"],
+            "archived" if e["archived_at_us"] else "open",
+        ]
+        for e in found
+    ]
     table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5)
 
 

@@ -69,7 +69,9 @@ class ThroughService:
         return dict(self._call("PUT", f"/{quote(key, safe='')}/split", body))
 
     def restore(self, key: str, version: int, reason: str) -> dict[str, Any]:
-        return dict(self._call("PUT", f"/{quote(key, safe='')}/split", {"restore": version, "reason": reason}))
+        return dict(
+            self._call("PUT", f"/{quote(key, safe='')}/split", {"restore": version, "reason": reason})
+        )
 
     def report(self, key: str, days: int) -> dict[str, Any]:
         return dict(self._call("GET", f"/{quote(key, safe='')}/report?days={days}"))

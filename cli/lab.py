@@ -1,10 +1,11 @@
 """Puts market and arms together for training: which markets to learn from, which to judge by, what to export."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arms.artefact import Artefact
+from arms.artefact import Artefact, read_artefact
 from arms.presets import preset_of
 from arms.schema import MARKET_V1
 from arms.torch_export import export
@@ -51,7 +52,12 @@ def recorded_course(name: str, tapes: Sequence[Tape]) -> Course:
 
 
 def train_artefact(
-    kind: str, preset_name: str, course: Course, config: TrainingConfig, folder: Path, progress: Callable[[Epoch], None]
+    kind: str,
+    preset_name: str,
+    course: Course,
+    config: TrainingConfig,
+    folder: Path,
+    progress: Callable[[Epoch], None],
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
     """Behaviour cloning of one arm, and its artefact."""
     preset = preset_of(kind, preset_name)
@@ -62,3 +68,30 @@ def train_artefact(
 
     fitted = train(episodes, preset, config, evaluate, progress)
     return export(fitted.net, preset, kind, MARKET_V1, fitted.trained, folder), fitted.epochs
+
+
+STARTER_ARMS = ("base", "transformer")
+STARTER_WORLD = "decoy-fast"
+
+
+def train_starters(folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+    """The artefacts that ship: arm -> id. The same torch on the same kind of machine gives the same ids."""
+    course = simulated_course(STARTER_WORLD)
+    ids = {}
+    for arm in STARTER_ARMS:
+        config = TrainingConfig()
+        artefact, epochs = train_artefact(arm, "fast", course, config, folder / arm, lambda e: say(e.line))
+        ids[arm] = artefact.id
+        best = max(epochs, key=lambda e: e.score)
+        say(f"{arm}: model {artefact.id}, net PnL per judged market ${best.pnl_usd:.3f}")
+    return ids
+
+
+def same_starters(folder: Path, say: Callable[[str], None]) -> bool:
+    """Whether training again gives the artefacts that are there."""
+    with tempfile.TemporaryDirectory() as fresh:
+        ids = train_starters(Path(fresh), say)
+    held = {arm: read_artefact(folder / arm).id for arm in STARTER_ARMS}
+    for arm in STARTER_ARMS:
+        say(f"{arm}: held {held[arm]}, trained again {ids[arm]}")
+    return ids == held

@@ -18,9 +18,15 @@ def train(
     arm: Annotated[str, typer.Option(help="base or transformer.")],
     output: Annotated[Path, typer.Option(help="Folder for the artefact.")],
     preset: Annotated[str, typer.Option(help="default, large or fast.")] = "fast",
-    world: Annotated[str, typer.Option(help="Simulated world to learn in: decoy-fast, decoy, noise-fast, noise.")] = "decoy-fast",
-    data: Annotated[Path | None, typer.Option(help="Folder of recordings to learn from instead of a world.")] = None,
-    markets: Annotated[int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")] = 1200,
+    world: Annotated[
+        str, typer.Option(help="Simulated world to learn in: decoy-fast, decoy, noise-fast, noise.")
+    ] = "decoy-fast",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recordings to learn from instead of a world.")
+    ] = None,
+    markets: Annotated[
+        int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")
+    ] = 1200,
     epochs: Annotated[int, typer.Option(min=1, max=10_000)] = 40,
     seed: Annotated[int, typer.Option(min=0, max=1000)] = 0,
     register: Annotated[bool, typer.Option(help="Also put it into the registry.")] = True,
@@ -42,9 +48,9 @@ def train(
     if data is None:
         course = simulated_course(_known_world(world), markets, seed)
     else:
-        from market.recording import load_tapes
+        from market.recording import read_tapes
 
-        course = recorded_course(str(data), load_tapes(data))
+        course = recorded_course(data.name, tuple(read_tapes(data)))
 
     def progress(epoch: Epoch) -> None:
         note(f"{epoch.line}  net PnL/market ${epoch.pnl_usd:+.3f}  {epoch.samples_per_s:,.0f} samples/s")
@@ -56,7 +62,30 @@ def train(
     if as_json:
         print_json({"id": artefact.id, "arm": artefact.arm, "folder": str(output)})
     else:
-        typer.echo(f"model {artefact.id} in {output}" + ("; serve it: abctl model promote " + artefact.id[:8] if register else ""))
+        typer.echo(
+            f"model {artefact.id} in {output}"
+            + ("; serve it: abctl model promote " + artefact.id[:8] if register else "")
+        )
+
+
+@app.command()
+def starters(
+    output: Annotated[Path, typer.Option(help="Folder for both artefacts.")] = Path("arms/starters"),
+    check: Annotated[bool, typer.Option("--check", help="Only compare with what is there.")] = False,
+) -> None:
+    """Train the models that ship with abctl: preset fast, on the simulator, the same every time.
+
+    Example: abctl model starters --output starters
+    """
+    from cli.starting import need_training
+
+    need_training()
+    from cli.lab import same_starters, train_starters
+
+    if not check:
+        train_starters(output, lambda line: typer.echo(line, err=True))
+    elif not same_starters(output, lambda line: typer.echo(line, err=True)):
+        raise typer.Exit(3)
 
 
 @app.command(name="import")
@@ -110,9 +139,24 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     for entry in entries:
         facts = json.loads(entry.facts)
         serving = "champion" if entry.id in champions else ""
-        rows.append([entry.id[:12], entry.arm, facts["kind"], facts.get("preset") or None, facts["window"], serving, time_text(entry.created_at_us)])
+        rows.append(
+            [
+                entry.id[:12],
+                entry.arm,
+                facts["kind"],
+                facts.get("preset") or None,
+                facts["window"],
+                serving,
+                time_text(entry.created_at_us),
+            ]
+        )
     if as_json:
-        print_json([{"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions} for e in entries])
+        print_json(
+            [
+                {"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions}
+                for e in entries
+            ]
+        )
     else:
         table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4)
 

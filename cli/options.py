@@ -12,7 +12,8 @@ ExperimentOption = Annotated[
     str | None, typer.Option("--experiment", "-e", help="Experiment. [env: ABCTL_EXPERIMENT; default: main]")
 ]
 UrlOption = Annotated[
-    str | None, typer.Option("--url", help="A running service. [env: ABCTL_URL; default: the data directory's]")
+    str | None,
+    typer.Option("--url", help="A running service. [env: ABCTL_URL; default: the data directory's]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")]

@@ -17,7 +17,12 @@ class Format(StrEnum):
 
 
 def report(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="Days of the descriptive window; the verdict always runs from the start.")] = 7,
+    days: Annotated[
+        int,
+        typer.Option(
+            min=1, max=3650, help="Days of the descriptive window; the verdict always runs from the start."
+        ),
+    ] = 7,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,  # noqa: A002
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,

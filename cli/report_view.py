@@ -21,7 +21,10 @@ def show_report(report: dict[str, Any]) -> None:
 def _show_headline(report: dict[str, Any]) -> None:
     verdict = report["verdict"]
     style = {"better": "bold green", "worse": "bold red"}.get(verdict["verdict"], "bold")
-    paragraph(f"{report['experiment']}: {report['treatment']} against {report['control']}: {verdict['verdict']}", style)
+    paragraph(
+        f"{report['experiment']}: {report['treatment']} against {report['control']}: {verdict['verdict']}",
+        style,
+    )
     paragraph(verdict["reason"])
     paragraph(report["estimand"], style="dim")
 
@@ -50,7 +53,11 @@ def _show_arms(report: dict[str, Any]) -> None:
         [arm, percent(row[metric]) if metric else None, usd(row["pnl_per_unit_adjusted_usd"])]
         for arm, row in arms.items()
     ]
-    table("Adjusted rates, whose difference is the effect", ["arm", _NAMES[effect["metric"]], "PnL/unit"], adjusted)
+    table(
+        "Adjusted rates, whose difference is the effect",
+        ["arm", _NAMES[effect["metric"]], "PnL/unit"],
+        adjusted,
+    )
 
 
 def _interval(low: float | None, high: float | None) -> str | None:
@@ -73,8 +80,26 @@ def _show_raw(report: dict[str, Any]) -> None:
                 percent(row["fallback_rate"]),
             ]
         )
-        money.append([arm, *(usd(row[n]) for n in ("pnl_per_unit_usd", "pnl_low_usd", "pnl_high_usd", "pnl_per_staked_usd", "fee_usd"))])
-    table("Units by assigned arm", ["arm", "units", "mature", "pending", "missing", "traded", "wins", "zeros", "trades"], counts)
+        money.append(
+            [
+                arm,
+                *(
+                    usd(row[n])
+                    for n in (
+                        "pnl_per_unit_usd",
+                        "pnl_low_usd",
+                        "pnl_high_usd",
+                        "pnl_per_staked_usd",
+                        "fee_usd",
+                    )
+                ),
+            ]
+        )
+    table(
+        "Units by assigned arm",
+        ["arm", "units", "mature", "pending", "missing", "traded", "wins", "zeros", "trades"],
+        counts,
+    )
     table(
         "Raw rates (95% intervals, one look; not comparable across stages)",
         ["arm", "win rate", "", "P(profit)", "", "traded", "fallback"],
@@ -83,8 +108,15 @@ def _show_raw(report: dict[str, Any]) -> None:
     table("Money, raw", ["arm", "PnL/unit", "low", "high", "PnL per $", "fees"], money)
     window = report["window"]
     if not window["covers_all"]:
-        rows = [[arm, f"{r['mature']:,}", f"{r['traded']:,}", f"{r['wins']:,}", usd(r["pnl_usd"])] for arm, r in window["arms"].items()]
-        table(f"Last {report['days']} days ({window['label']})", ["arm", "mature", "traded", "wins", "PnL"], rows)
+        rows = [
+            [arm, f"{r['mature']:,}", f"{r['traded']:,}", f"{r['wins']:,}", usd(r["pnl_usd"])]
+            for arm, r in window["arms"].items()
+        ]
+        table(
+            f"Last {report['days']} days ({window['label']})",
+            ["arm", "mature", "traded", "wins", "PnL"],
+            rows,
+        )
 
 
 def _show_stages(report: dict[str, Any]) -> None:
@@ -93,7 +125,15 @@ def _show_stages(report: dict[str, Any]) -> None:
         shares = " ".join(f"{arm} {share_text(w)}" for arm, w in stage["weights"].items())
         units = "/".join(str(n) for n in stage["counts"].values())
         p = stage["srm_p"]
-        rows.append([f"v{stage['version']}", time_text(stage["started_us"]), shares, units, None if p is None else f"{p:.3f}"])
+        rows.append(
+            [
+                f"v{stage['version']}",
+                time_text(stage["started_us"]),
+                shares,
+                units,
+                None if p is None else f"{p:.3f}",
+            ]
+        )
     table("Stages", ["", "from", "split", "units", "SRM p"], rows, left=3)
 
 
@@ -103,7 +143,11 @@ def _show_checks(report: dict[str, Any]) -> None:
     paragraph(f"Assignment (SRM over all stages): {alarm}, E = {srm['e_value']:.3g}, p = {srm['p']:.3g}.")
     left_out = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in excluded.items() if count)
     paragraph(f"Left out or odd: {left_out or 'nothing'}.")
-    said = "nothing (no trades in one arm)" if naive["p"] is None else f"z = {naive['z']:.2f}, p = {naive['p']:.2g}"
+    said = (
+        "nothing (no trades in one arm)"
+        if naive["p"] is None
+        else f"z = {naive['z']:.2f}, p = {naive['p']:.2g}"
+    )
     paragraph(f"Not evidence - {naive['label'].split(':')[0]}: {said}.", style="dim")
 
 

@@ -23,7 +23,9 @@ READY_TIMEOUT_S = 60.0
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8711]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8711]")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     workers: Annotated[int | None, typer.Option(help="HTTP worker processes. [default: 1]")] = None,
     data_dir: DataDirOption = None,
@@ -40,7 +42,11 @@ def serve(
     with prepared(settings) as (supervisor, url):
         supervisor.start()
         ready = _wait_until_ready(url, supervisor)
-        typer.echo(f"abctl serves at {url} (data in {settings.data_dir}); stop with Ctrl-C" if ready else _not_ready(url))
+        typer.echo(
+            f"abctl serves at {url} (data in {settings.data_dir}); stop with Ctrl-C"
+            if ready
+            else _not_ready(url)
+        )
         supervisor.run()
 
 

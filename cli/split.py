@@ -16,7 +16,10 @@ ShareArgument = Annotated[str, typer.Argument(help="Share of units, 0 to 1, a mu
 
 @app.command()
 def show(
-    experiment: ExperimentOption = None, data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False
+    experiment: ExperimentOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the split in force.
 
@@ -86,7 +89,10 @@ def restore(
 
 @app.command()
 def history(
-    experiment: ExperimentOption = None, data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False
+    experiment: ExperimentOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every version of the split: who, when and why.
 
@@ -101,7 +107,10 @@ def history(
     if as_json:
         print_json(splits)
         return
-    rows = [[s["version"], time_text(_us(s["effective_at"])), _weights(s), s["actor"], s["reason"]] for s in splits]
+    rows = [
+        [s["version"], time_text(_us(s["effective_at"])), _weights(s), s["actor"], s["reason"]]
+        for s in splits
+    ]
     table(f"Split of {settings.experiment}", ["v", "in force from", "shares", "by", "why"], rows, left=5)
 
 
@@ -119,7 +128,9 @@ def kill(
     """
     settings = _settings(experiment, data_dir, url)
     _change_kill(settings, arm, "killed", reason)
-    typer.echo(f"{arm} is killed in {settings.experiment}: it serves nothing from 0.25 s after now; lift with: abctl split lift {arm}")
+    typer.echo(
+        f"{arm} is killed in {settings.experiment}: it serves nothing from 0.25 s after now; lift with: abctl split lift {arm}"
+    )
 
 
 @app.command()
@@ -197,4 +208,8 @@ def _print(split: dict[str, Any], as_json: bool) -> None:
         return
     rows = [[arm, share_text(share)] for arm, share in split["weights"].items()]
     from_text = time_text(_us(split["effective_at"]))
-    table(f"Split of {split['experiment']}, version {split['version']}, from {from_text}", ["arm", "share"], rows)
+    table(
+        f"Split of {split['experiment']}, version {split['version']}, from {from_text}",
+        ["arm", "share"],
+        rows,
+    )

@@ -39,5 +39,7 @@ def register_folder(engine: Any, folder: Path, actor: str) -> str:
     artefact = read_artefact(folder)
     content = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
     facts = content[CONFIG].decode()
-    models.register(engine, models.ModelEntry(artefact.id, artefact.arm, facts, wall_clock_us(), actor), content)
+    models.register(
+        engine, models.ModelEntry(artefact.id, artefact.arm, facts, wall_clock_us(), actor), content
+    )
     return artefact.id

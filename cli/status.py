@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from cli.options import DataDirOption, JsonOption, UrlOption
 
 if TYPE_CHECKING:
@@ -96,7 +94,11 @@ def _show(found: dict[str, Any]) -> None:
     from cli.terminal import paragraph, share_text, table
 
     service = found["service"]
-    paragraph(f"service   {service} ({found['ready']})" if service else "service   not running (start it: abctl serve)")
+    paragraph(
+        f"service   {service} ({found['ready']})"
+        if service
+        else "service   not running (start it: abctl serve)"
+    )
     paragraph(f"database  {found['database']}")
     lag = found["journal_bytes_not_in_sql"]
     paragraph(f"journal   {f'{lag:,} bytes on their way to SQL' if lag else 'everything is in SQL'}")
@@ -108,10 +110,16 @@ def _show(found: dict[str, Any]) -> None:
             for arm, share in experiment["split"].items()
         ]
         state = " (archived)" if experiment["archived"] else ""
-        table(f"{experiment['key']}{state}, split version {experiment['split_version']}", ["arm", "share", *_COUNTS], rows)
+        table(
+            f"{experiment['key']}{state}, split version {experiment['split_version']}",
+            ["arm", "share", *_COUNTS],
+            rows,
+        )
         odd = {n: experiment[n] for n in ("parked_outcomes", "dead_letters") if experiment[n]}
         if odd:
-            paragraph("! " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in odd.items()), "yellow")
+            paragraph(
+                "! " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in odd.items()), "yellow"
+            )
 
 
 _COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")

@@ -23,11 +23,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    view = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    view = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(columns):
-        view.add_column(name, justify="left" if i < left else "right", overflow="fold")
+        is_left = i < left
+        view.add_column(name, justify="left" if is_left else "right", no_wrap=i == 0, overflow="fold")
     for row in rows:
         view.add_row(*("-" if cell is None else str(cell) for cell in row))
+    if title:
+        paragraph(title, "bold")
     console().print(view)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arms.episodes import Episode
 from arms.fills import BUY, DOWN, HOLD, MICRO, SELL, UP, FeeSchedule, Side, TradingRules
 from market.session import PNL_SCALE_MICRO, REMAINING_SCALE_US, fill_ticks
-from market.tape import HAS_POSITION, POSITION_PNL, POSITION_SIDE, TIME_REMAINING, Tape
+from market.tape import EXOGENOUS, HAS_POSITION, POSITION_PNL, POSITION_SIDE, TIME_REMAINING, Tape
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,16 +37,22 @@ DECOY_EXIT: Final = ExitRule(take_profit_usd=1.0, stop_loss_usd=40.0)
 MARKET_EXIT: Final = ExitRule(take_profit_usd=8.0, stop_loss_usd=15.0, flatten_left_us=30 * MICRO)
 
 
+EVENTFUL: Final = 0.4
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """How often the roll that fills in-position states enters: at random, and where the entry will have paid.
 
-    clone_usd: the loss stated for leaving the exit rule.
+    clone_usd: the loss stated for leaving the exit rule. quiet_share: share of uneventful ticks that are kept for
+    learning; a tick is eventful when a feature moved by more than EVENTFUL, or when the exit rule acts. Thinning
+    looks at states only, so it changes how often a state is seen and not what it is worth.
     """
 
     random_share: float = 0.01
     paying_share: float = 0.02
-    clone_usd: float = 5.0
+    clone_usd: float = 10.0
+    quiet_share: float = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,10 @@ def labelled(
 def episode_of(tape: Tape, rule: ExitRule, behaviour: Behaviour, rng: np.random.Generator) -> Episode:
     """Flat ticks carry the values of entering, ticks of the rolled positions clone the exit rule."""
     rules = TradingRules(tape.fees)
-    sides = {UP: entries_of(tape, rule, rules, UP), DOWN: entries_of(tape, rule, rules, DOWN)}
+    sides: dict[Side, Entries] = {
+        UP: entries_of(tape, rule, rules, UP),
+        DOWN: entries_of(tape, rule, rules, DOWN),
+    }
     states = tape.features.copy()
     states[:, TIME_REMAINING] = np.clip(tape.left_us / REMAINING_SCALE_US, -1, 2)
     values = np.zeros((len(states), 3))
@@ -89,6 +98,7 @@ def episode_of(tape: Tape, rule: ExitRule, behaviour: Behaviour, rng: np.random.
     use = sides[UP].filled | sides[DOWN].filled
     for side, entered in _roll(sides, behaviour, rng):
         _write_position(states, values, use, (sides[side], side, entered), behaviour.clone_usd)
+    use &= _eventful(states, values) | (rng.random(len(use)) < behaviour.quiet_share)
     return Episode(tape.market, states, values.astype(np.float32), use)
 
 
@@ -120,6 +130,12 @@ def entries_of(tape: Tape, rule: ExitRule, rules: TradingRules, side: Side) -> E
         mark_usd=mark,
         wants_out=wants_out,
     )
+
+
+def _eventful(states: NDArray[np.float32], values: Floats) -> Bools:
+    moved = np.abs(np.diff(states, axis=0, prepend=states[:1]))
+    exits = (states[:, HAS_POSITION] > 0) & (values[:, HOLD] < 0)
+    return np.asarray((moved[:, EXOGENOUS] > EVENTFUL).any(axis=1) | exits)
 
 
 def _roll(

@@ -6,6 +6,7 @@ the next `lead_ticks`, the rest is noise: a weak edge, as markets have, and the 
 that recordings use.
 """
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -98,12 +99,12 @@ def _depths(lead: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     """[T,4] micro-shares: log-normal, leaning to UP bids and DOWN asks when the lead is up."""
     lean = 0.4 * lead[:, None] * np.array((1, -1, -1, 1))
     shares = np.exp(7.0 + 0.5 * rng.standard_normal((len(lead), 4)) + lean)
-    return np.rint(shares * 100).astype(np.int64) * (MICRO // 100)
+    return np.asarray(np.rint(shares * 100) * (MICRO // 100), dtype=np.int64)
 
 
 def _feed(level: Floats, lead: Floats, depths: NDArray[np.int64], rng: np.random.Generator) -> Feed:
     trades = rng.poisson(np.exp(1.5 + 0.3 * np.abs(lead)))
-    bought = rng.binomial(trades, 1 / (1 + np.exp(-0.5 * lead)))
+    bought = rng.binomial(trades, 1 / (1 + np.exp(-0.5 * lead))).astype(np.float64)
     sizes_usd = np.exp(5.0 + rng.standard_normal((len(lead), 2)))
     best_share = rng.uniform(0.1, 0.4, (len(lead), 2))
     return Feed(
@@ -115,5 +116,4 @@ def _feed(level: Floats, lead: Floats, depths: NDArray[np.int64], rng: np.random
 
 
 def _tick_std(world: RealisticWorld) -> float:
-    ticks_per_hour: float = 3600 * MICRO / world.tick_us
-    return world.hourly_std / ticks_per_hour**0.5
+    return world.hourly_std / math.sqrt(3600 * MICRO / world.tick_us)

@@ -121,7 +121,7 @@ def _tape(ticks: pl.DataFrame, end_us: int, up_won: bool, fees: str) -> Tape:
 def _micro(ticks: pl.DataFrame, names: tuple[str, ...]) -> NDArray[np.int64]:
     """Null and NaN become 0: no quote, no depth."""
     values = ticks.select(pl.col(names).fill_nan(None).fill_null(0.0)).to_numpy()
-    return np.rint(values * MICRO).astype(np.int64)
+    return np.asarray(np.rint(values * MICRO), dtype=np.int64)
 
 
 def _read(path: Path, schema: pl.Schema) -> pl.DataFrame:

@@ -15,6 +15,9 @@ POSITION_SIDE = MARKET_V1.names.index("position_side")
 POSITION_PNL = MARKET_V1.names.index("position_pnl")
 TIME_REMAINING = MARKET_V1.names.index("time_remaining")
 ENDOGENOUS = tuple(i for i, feature in enumerate(MARKET_V1.features) if feature.endogenous)
+SESSION_FILLS = (*ENDOGENOUS, TIME_REMAINING)
+"""Columns that only the one who plays knows; 0 on every tape."""
+EXOGENOUS = tuple(i for i in range(MARKET_V1.width) if i not in SESSION_FILLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Tape:
     """`[T,4]` columns are up_bid, up_ask, down_bid, down_ask.
 
     tick_us: int64[T], not falling, before `end_us`. prices: int64[T,4] micro-USD, 0 = no quote. depths:
-    int64[T,4] micro-shares. features: float32[T,F], the endogenous columns 0 (a session fills them).
+    int64[T,4] micro-shares. features: float32[T,F], 0 in the columns that a session fills.
     mask: bool[F], False = the source cannot know this feature and the column is 0.
     """
 
@@ -44,8 +47,10 @@ class Tape:
             raise TapeError(f"tape {self.market}: prices, depths, features, mask are {shapes}, need {wanted}")
         if (np.diff(self.tick_us) < 0).any() or self.tick_us[-1] >= self.end_us:
             raise TapeError(f"tape {self.market}: tick_us must not fall and must end before end_us: sort it")
-        if not np.isfinite(self.features).all() or self.features[:, ENDOGENOUS].any():
-            raise TapeError(f"tape {self.market}: features must be finite, and 0 in the endogenous columns")
+        if not np.isfinite(self.features).all() or self.features[:, SESSION_FILLS].any():
+            raise TapeError(
+                f"tape {self.market}: features must be finite, and 0 in the columns a session fills"
+            )
         if ((self.prices < 0) | (self.prices >= 1_000_000)).any() or (self.depths < 0).any():
             raise TapeError(f"tape {self.market}: prices must lie in [0, 1) USD, depths must not be negative")
 

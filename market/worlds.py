@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from arms.fills import CRYPTO_2026_07, MICRO, FeeSchedule
 from arms.schema import MARKET_V1
 from market.errors import WorldError
-from market.tape import ENDOGENOUS, Tape
+from market.tape import SESSION_FILLS, Tape
 
 WORLD_EPOCH_US: Final = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z: where simulated time begins."""
@@ -53,8 +53,8 @@ class World:
     lag_high: int
     events_low: int
     events_high: int
-    jump_ratio: float = 1.3
-    retrace_share: float = 0.34
+    jump_ratio: float = 1.35
+    retrace_share: float = 0.33
     reaction_ticks: int = 2
     plateau_ticks: int = 4
     spread_micro: int = 20_000
@@ -180,7 +180,7 @@ def _features(world: World, events: tuple[Event, ...], rng: np.random.Generator)
         if event.cued:
             features[event.cue_tick, CUED] = rng.uniform(0.8, 1.0, len(CUED))
     features[:, REGIMES] = rng.integers(0, 2, len(REGIMES))
-    features[:, ENDOGENOUS] = 0.0
+    features[:, SESSION_FILLS] = 0.0
     return features.astype(np.float32)
 
 

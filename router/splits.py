@@ -293,4 +293,4 @@ def ranges_of(shape: Iterable[dict[str, Any]]) -> Ranges:
 def rfc3339(at_us: int) -> str:
     """A time as RFC 3339 UTC, to the microsecond."""
     moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=at_us)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

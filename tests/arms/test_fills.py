@@ -142,7 +142,9 @@ def test_fees_are_floored_to_five_decimals(shares, price, fees):
     assert fee % 10 == 0 and 0 <= exact - fee < 10
 
 
-@pytest.mark.parametrize(("side", "outcome", "won"), [(UP, UP, 1), (UP, DOWN, 0), (DOWN, DOWN, 1), (DOWN, UP, 0)])
+@pytest.mark.parametrize(
+    ("side", "outcome", "won"), [(UP, UP, 1), (UP, DOWN, 0), (DOWN, DOWN, 1), (DOWN, UP, 0)]
+)
 def test_settlement_pays_one_or_nothing_and_takes_no_fee(side, outcome, won):
     position = opened(side, rules=PAID)
     met = settle(position, outcome)

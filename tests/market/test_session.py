@@ -66,7 +66,9 @@ def test_an_oracle_that_sees_the_tick_cannot_trade_at_its_price():
     assert gain_usd.mean() < 0.5
 
 
-@pytest.mark.parametrize(("latency_us", "first"), [(0, 1), (150_000, 1), (499_999, 1), (500_000, 2), (1_200_000, 3)])
+@pytest.mark.parametrize(
+    ("latency_us", "first"), [(0, 1), (150_000, 1), (499_999, 1), (500_000, 2), (1_200_000, 3)]
+)
 def test_the_fill_is_at_the_first_tick_strictly_after_the_latency(latency_us, first):
     mids = [0.30 + 0.01 * t for t in range(8)]
     rules = TradingRules(NO_FEE, latency_us=latency_us)
@@ -97,7 +99,9 @@ def test_a_close_leaves_the_agent_flat_for_a_tick():
     assert sides == [1, 0, -1, -1, -1]
 
 
-@pytest.mark.parametrize(("action", "up_won", "won"), [(BUY, True, 1), (BUY, False, 0), (SELL, False, 1), (SELL, True, 0)])
+@pytest.mark.parametrize(
+    ("action", "up_won", "won"), [(BUY, True, 1), (BUY, False, 0), (SELL, False, 1), (SELL, True, 0)]
+)
 def test_what_is_held_at_the_end_settles_at_one_or_nothing(action, up_won, won):
     result = played(flat_tape([0.5] * 4, up_won=up_won), [action])
     trade = result.trades[0]

@@ -18,7 +18,7 @@ from router.starts import (
     resolve_started_at,
 )
 
-PATTERN = compile_pattern(r"(?P<family>.+)-(?P<window>[0-9]+[smhd]?)-(?P<start>[^-@]+|[0-9-]+T[^@]+)")
+PATTERN = compile_pattern(r"(?P<family>[a-z-]+)-(?P<window>[0-9]+[smhd]?)-(?P<start>[^@]+)")
 START_S = 1_767_225_600
 NOW_US = (START_S + 60) * 1_000_000
 TOLERANCE = Tolerance(lifetime_s=900)
