@@ -65,7 +65,7 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class TradingRules:
-    """What venue and owner impose. `stake_micro` is the notional an opening order asks for, without its fee."""
+    """What venue and owner impose. `stake_micro`: the notional an opening order asks for, before its fee."""
 
     fees: FeeSchedule
     stake_micro: int = 100 * MICRO
@@ -121,7 +121,7 @@ def taker_fee_micro(shares_micro: int, price_micro: int, fees: FeeSchedule) -> i
 
 
 def order_of(action: int, position: Position) -> Order | None:
-    """Buy opens UP or closes DOWN, sell opens DOWN or closes UP; hold, or the held side again, orders nothing."""
+    """Buy opens UP or closes DOWN, sell the reverse; hold, or the held side again, orders nothing."""
     wanted: Side = UP if action == BUY else DOWN if action == SELL else FLAT
     if wanted in (FLAT, position.side):
         return None

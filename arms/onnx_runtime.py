@@ -158,8 +158,8 @@ def _self_test(arm: OnnxArm | ImportedArm, golden: Golden) -> None:
     off = max(float(np.abs(acted.probs - probs).max()), float(np.abs(acted.value - value).max()) / scale)
     if not off <= TOLERANCE:
         raise ArtefactError(
-            f"model {arm.model} failed its self-test: answers differ from golden.json by {off:.2g}, more than "
-            f"{TOLERANCE:g}; the file was altered or this ONNX Runtime differs; export it again"
+            f"model {arm.model} failed its self-test: answers differ from golden.json by {off:.2g}, "
+            f"more than {TOLERANCE:g}; the file was altered or this ONNX Runtime differs; export it again"
         )
 
 

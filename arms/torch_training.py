@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from arms.artefact import Trained
 from arms.episodes import Episode, Ticks, digest_of, joined, windows
@@ -40,7 +39,7 @@ class _Run:
     window: int
     config: TrainingConfig
     net: DecisionNet
-    averaged: AveragedModel
+    averaged: DecisionNet
     optimizer: torch.optim.Adam
 
 
@@ -64,12 +63,12 @@ def train(
         began_s = clock_s()
         loss, accuracy, rows = _epoch(run, number, rng)
         took_s = max(clock_s() - began_s, 1e-9)
-        pnl, error = pnl_moments(evaluate(policy_of(run.averaged.module, preset.window)))
+        pnl, error = pnl_moments(evaluate(policy_of(run.averaged, preset.window)))
         report = Epoch(number, config.epochs, loss, accuracy, pnl, error, rows / took_s)
         reports.append(report)
         progress(report)
         if report.score > best[0]:
-            best = (report.score, number, copy.deepcopy(run.averaged.module.state_dict()))
+            best = (report.score, number, copy.deepcopy(run.averaged.state_dict()))
         if best[0] > 0 and number - best[1] >= config.patience:
             break
     return _finished(run, episodes, best[2], reports, best[1])
@@ -110,7 +109,7 @@ def _start(episodes: Sequence[Episode], preset: Preset, config: TrainingConfig) 
     ticks = joined(episodes)
     net = DecisionNet(preset, ticks.states.shape[1])
     optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    averaged = copy.deepcopy(net)
     return _Run(ticks, lessons_of(ticks), preset.window, config, net, averaged, optimizer)
 
 
@@ -146,8 +145,15 @@ def _step(run: _Run, batch: NDArray[np.int64], weight: NDArray[np.float32]) -> t
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(run.net.parameters(), run.config.gradient_norm)
     run.optimizer.step()
-    run.averaged.update_parameters(run.net)
+    _average(run)
     return float(loss.detach()), int((logits.detach().argmax(dim=1).numpy() == lessons.best[batch]).sum())
+
+
+def _average(run: _Run) -> None:
+    """Labels are luck for the most part; the running mean of the weights is steadier than any of them."""
+    with torch.no_grad():
+        for mean, newest in zip(run.averaged.parameters(), run.net.parameters(), strict=True):
+            mean.lerp_(newest, 1 - run.config.averaging)
 
 
 def _set_rate(run: _Run, epochs_done: float) -> None:

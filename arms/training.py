@@ -27,8 +27,9 @@ Evaluate = Callable[[Policy], Sequence[float]]
 class TrainingConfig:
     """Same config, data, machine and torch version: same weights. There is no weight decay: the lessons
     that matter are so rare that it wins against them. sharpness: weight of the expected-regret term.
-    patience: epochs without a better one before stopping, counted only once a policy has earned more than
-    holding."""
+    averaging: share of the running mean of the weights that a step keeps; that mean is what is judged and
+    kept. patience: epochs without a better one before stopping, counted only once a policy has earned more
+    than holding."""
 
     epochs: int = 24
     batch_size: int = 192
@@ -44,6 +45,8 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "learning_rate", "gradient_norm", "rows_per_epoch", "patience"):
             if not getattr(self, name) > 0:
                 raise EpisodeError(f"training {name} is {getattr(self, name)}: it must be above 0")
+        if not 0 <= self.averaging < 1:
+            raise EpisodeError(f"training averaging is {self.averaging}: it must lie in [0, 1)")
 
 
 @dataclass(frozen=True, slots=True)

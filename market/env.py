@@ -20,9 +20,9 @@ State = NDArray[np.float32]
 class MarketEnv(gymnasium.Env[State, np.int64]):
     """One episode is one tape, drawn by the seeded generator of the environment, or `options={"tape": i}`.
 
-    Observation: the last `window` states, float32[window,F], front-padded with 0. Action: 0 hold, 1 buy, 2 sell.
-    Reward: USD booked at this step (closed trades and settlement, fees paid), so rewards sum to the market's net
-    PnL. The last observation repeats the last tick's history. info["length"] tells how many states are real.
+    Observation: the last `window` states, float32[window,F], front-padded with 0. Action: 0 hold, 1 buy,
+    2 sell. Reward: USD booked at this step (closed trades and settlement, fees paid), so rewards sum to the
+    market's net PnL. The last observation repeats the last tick's history. info["length"]: real states.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012  (gymnasium's own declaration)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arms.fills import TradingRules
+from arms.fills import MICRO, TradingRules
 from arms.schema import MARKET_V1
+from market.features import up_mid
 from market.session import MarketResult, Session
 from market.tape import Tape
 
@@ -45,7 +46,7 @@ def play(
 
 def totals_of(results: Sequence[MarketResult]) -> PlayTotals:
     """Means over markets; the standard error treats markets as independent."""
-    pnl_usd = np.array([result.pnl_micro for result in results]) / 1e6
+    pnl_usd = np.array([result.pnl_micro for result in results]) / MICRO
     count = len(results)
     return PlayTotals(
         markets=count,
@@ -54,8 +55,25 @@ def totals_of(results: Sequence[MarketResult]) -> PlayTotals:
         trades_per_market=sum(len(result.trades) for result in results) / count,
         pnl_per_market_usd=float(pnl_usd.mean()),
         pnl_stderr_usd=float(pnl_usd.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0,
-        fee_per_market_usd=sum(result.fee_micro for result in results) / count / 1e6,
+        fee_per_market_usd=sum(result.fee_micro for result in results) / count / MICRO,
     )
+
+
+def expected_pnl_usd(results: Sequence[MarketResult], tapes: Sequence[Tape]) -> NDArray[np.float64]:
+    """Net PnL per market with settled shares paid the last UP mid instead of 0 or 1 USD.
+
+    Same mean where the last quotes are calibrated, without the luck of the draw: for choosing between policies on
+    few markets. Reports show what was paid.
+    """
+    luck_usd = [_settlement_luck_usd(result, tape) for result, tape in zip(results, tapes, strict=True)]
+    paid_usd = [result.pnl_micro / MICRO for result in results]
+    return np.array(paid_usd) - np.array(luck_usd)
+
+
+def _settlement_luck_usd(result: MarketResult, tape: Tape) -> float:
+    surprise = float(tape.up_won) - float(up_mid(tape.prices)[-1])
+    shares = sum(trade.side * trade.shares_micro for trade in result.trades if trade.settled)
+    return surprise * shares / MICRO
 
 
 def _gather(live: Sequence[Session], batch: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -2,20 +2,20 @@
 
 A feature is measured, a documented substitute, or lacking (column 0, mask False):
 
-| feature           | with the optional feed                                | from quotes and depth alone       |
-|-------------------|-------------------------------------------------------|-----------------------------------|
-| returns_1m/5m/10m | 50 * (reference price now / 1, 5, 10 min ago - 1)     | substitute: logit(UP mid) change/4|
-| ob_imbalance_l1   | (bid - ask) / (bid + ask) of the best UP sizes        | substitute: ob_imbalance_l5       |
-| ob_imbalance_l5   | (bid - ask) / (bid + ask) of UP depth                 | the same                          |
-| trade_flow        | (buy - sell) / (buy + sell) USD, half-life 6.6 min    | lacking                           |
-| cvd_accel         | 10 * (buy - sell) USD of the tick / 1e6               | lacking                           |
-| spread_pct        | 20 * (ask - bid) / max(0.01, mid) of UP               | the same                          |
-| trade_intensity   | trades of the last 10 s / 100                         | lacking                           |
-| large_trade_flag  | 1 at a tick of > 3 x the median USD, x 0.7 per 60 s   | lacking                           |
-| vol_5m            | 20 * std of UP mid, last 30 ticks                     | the same                          |
-| vol_expansion     | std of UP mid, last 30 / last 120 ticks - 1           | the same (at its origin always 0) |
-| vol_regime        | 1 if the hour's std of reference returns is > 0.01    | lacking                           |
-| trend_regime      | 1 if the hour's reference return is > 0.005 either way| lacking                           |
+| feature           | with the optional feed                               | from quotes and depth alone |
+|-------------------|------------------------------------------------------|-----------------------------|
+| returns_1m/5m/10m | 50 * (reference price now / 1, 5, 10 min ago - 1)    | logit(UP mid) change / 4    |
+| ob_imbalance_l1   | (bid - ask) / (bid + ask) of the best UP sizes       | ob_imbalance_l5             |
+| ob_imbalance_l5   | (bid - ask) / (bid + ask) of UP depth                | the same                    |
+| trade_flow        | (buy - sell) / (buy + sell) USD, half-life 6.6 min   | lacking                     |
+| cvd_accel         | 10 * (buy - sell) USD of the tick / 1e6              | lacking                     |
+| spread_pct        | 20 * (ask - bid) / max(0.01, mid) of UP              | the same                    |
+| trade_intensity   | trades of the last 10 s / 100                        | lacking                     |
+| large_trade_flag  | 1 at a tick of > 3 x the median USD, x 0.7 per 60 s  | lacking                     |
+| vol_5m            | 20 * std of UP mid, last 30 ticks                    | the same                    |
+| vol_expansion     | std of UP mid, last 30 / last 120 ticks - 1          | the same                    |
+| vol_regime        | 1 if the hour's std of reference returns is > 0.01   | lacking                     |
+| trend_regime      | 1 if the hour's reference return is > 0.005 in size  | lacking                     |
 
 Look-back never crosses the start of a market: where less is known, the first tick stands in. A missing quote
 is carried forward from the last tick that had one; before the first one the mid is 0.5 and the spread 0.
@@ -42,8 +42,8 @@ Ints = NDArray[np.int64]
 class Feed:
     """What may be known beside the quotes, one row per tick; None = the source lacks it.
 
-    reference_usd: float64[T] price of the underlying. best_sizes: float64[T,2] shares at the best UP bid and ask.
-    flow_usd: float64[T,2] USD bought and sold since the tick before. trade_count: float64[T] trades since then.
+    reference_usd: float64[T] price of the underlying. best_sizes: float64[T,2] shares at the best UP bid and
+    ask. flow_usd: float64[T,2] USD bought and sold since the tick before. trade_count: float64[T] since then.
     """
 
     reference_usd: Floats | None = None
@@ -58,7 +58,7 @@ NO_FEED = Feed()
 def features_of(
     tick_us: Ints, prices: Ints, depths: Ints, feed: Feed = NO_FEED
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """float32[T,F], 0 in the columns that a session fills, and the mask bool[F] of what the source can know."""
+    """float32[T,F], 0 in the columns that a session fills, and the mask bool[F] of what the source knows."""
     columns = _from_quotes(tick_us, prices, depths) | _from_feed(tick_us, feed)
     features = np.zeros((len(tick_us), MARKET_V1.width))
     mask = np.isin(np.arange(MARKET_V1.width), SESSION_FILLS)

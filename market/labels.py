@@ -1,9 +1,9 @@
 """What each action was worth at each tick, costs paid and without hindsight about when to get out.
 
-Entering at t means: fill at the first tick after t + latency, spread and fees paid, then a FIXED exit rule that
-looks at nothing but the own position's result and the clock. No label ever picks the best exit after the fact.
-While holding, the labels clone that rule. A single market's values are one draw of luck: a tick where the
-lucky side is unknowable has a negative value on average over markets, so a learner must weigh values (maximise
+Entering at t means: fill at the first tick after t + latency, spread and fees paid, then a FIXED exit rule
+that looks at nothing but the own position's result and the clock. No label ever picks the best exit after the
+fact. While holding, the labels clone that rule. A single market's values are one draw of luck: a tick where
+the lucky side is unknowable has a negative value on average over markets, so a learner must weigh values (the
 sum of probability * value), not copy the best action of each draw.
 """
 
@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ExitRule:
-    """Close when that would now leave `take_profit_usd` or more, lose `stop_loss_usd` or more, or near the end."""
+    """Close at a net gain of `take_profit_usd`, at a net loss of `stop_loss_usd`, or near the end."""
 
     take_profit_usd: float
     stop_loss_usd: float
@@ -36,7 +36,6 @@ class ExitRule:
 DECOY_EXIT: Final = ExitRule(take_profit_usd=1.0, stop_loss_usd=40.0)
 MARKET_EXIT: Final = ExitRule(take_profit_usd=8.0, stop_loss_usd=15.0, flatten_left_us=30 * MICRO)
 
-
 EVENTFUL: Final = 0.4
 
 
@@ -44,9 +43,9 @@ EVENTFUL: Final = 0.4
 class Behaviour:
     """How often the roll that fills in-position states enters: at random, and where the entry will have paid.
 
-    clone_usd: the loss stated for leaving the exit rule. quiet_share: share of uneventful ticks that are kept for
-    learning; a tick is eventful when a feature moved by more than EVENTFUL, or when the exit rule acts. Thinning
-    looks at states only, so it changes how often a state is seen and not what it is worth.
+    clone_usd: the loss stated for leaving the exit rule. quiet_share: share of uneventful ticks that are kept
+    for learning; a tick is eventful when a feature moved by more than EVENTFUL, or when the exit rule acts.
+    Thinning looks at states only, so it changes how often a state is seen and not what it is worth.
     """
 
     random_share: float = 0.01
@@ -57,11 +56,11 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Entering one side at every tick t: value_usd[t] (0 where it cannot fill), where the trade begins and ends.
+    """Entering one side at every tick: what it is worth (0 where it cannot fill), where it begins and ends.
 
     filled: bool[T]. filled_tick, closed_tick: int64[T]; the position shows in states filled_tick up to
-    closed_tick - 1, and closed_tick = T means settlement. mark_usd, wants_out: [entry,tick], the result of closing
-    there and the rule's wish.
+    closed_tick - 1, and closed_tick = T means settlement. mark_usd, wants_out: [entry,tick], the result of
+    closing there and the rule's wish.
     """
 
     filled: Bools
@@ -103,7 +102,10 @@ def episode_of(tape: Tape, rule: ExitRule, behaviour: Behaviour, rng: np.random.
 
 
 def entries_of(tape: Tape, rule: ExitRule, rules: TradingRules, side: Side) -> Entries:
-    """Every entry of one side at once, as [entry, tick] matrices. A close needs depth for all its shares."""
+    """Every entry of one side at once, as [entry, tick] matrices.
+
+    A close waits for a bid that takes all its shares, where a session would sell in parts.
+    """
     ask, bid, ask_depth, bid_depth = _book(tape, side)
     fills_at = fill_ticks(tape.tick_us, rules.latency_us)
     meets = np.minimum(fills_at, len(ask) - 1)

@@ -22,7 +22,7 @@ def hold(histories: Floats, lengths: Ints) -> Ints:
 
 
 def decoy_oracle(window: int, take_profit: float = 0.02) -> Policy:
-    """The decoy's best simple rule for a memory of `window` ticks: at the cue, trade against the newest spike seen.
+    """The decoy's best simple rule for a memory of `window` ticks: at the cue, against the newest spike.
 
     Closes as soon as position_pnl reaches `take_profit` (of 50 USD). A memory too short to hold the spike
     knows no direction at the cue, every blind entry loses, so its best rule is this one, which then holds.
@@ -77,7 +77,7 @@ def action_of(signs: Ints) -> Ints:
 
 
 def exit_or(entry: Ints, newest: Floats, take_profit: float) -> Ints:
-    """`entry` where flat; where not, the closing action once position_pnl has reached `take_profit`, else hold."""
+    """`entry` where flat; else the closing action once position_pnl has reached `take_profit`, or hold."""
     closing = np.where(newest[:, POSITION_SIDE] > 0, SELL, BUY)
     managed = np.where(newest[:, POSITION_PNL] >= take_profit, closing, HOLD)
     return np.where(newest[:, HAS_POSITION] > 0, managed, entry).astype(np.int64)

@@ -1,11 +1,12 @@
 """Imports CSVs of Polymarket up/down markets polled once a second into a recording.
 
-Input: `market_data_*.csv` or `.csv.gz` with Timestamp, TargetTime (window start), Expiration (window end), and
-per token Up/Down: Bid, Ask (0.0 = side empty, not a price), BidLiquidity, AskLiquidity (shares, top 5 levels).
+Input: `market_data_*.csv` or `.csv.gz` with Timestamp, TargetTime (window start), Expiration (window end),
+and per token Up/Down: Bid, Ask (0.0 = side empty, not a price), BidLiquidity, AskLiquidity (shares, top 5
+levels).
 
-Outcome rule: the source has no official outcomes. The last row must lie within OUTCOME_WINDOW_US of the end and
-both tokens' quotes, read apart, must put UP's chance at 0.9 or more (Up won) or at 0.1 or less (Down won). A
-one-sided book is read by its one quote. Anything else is excluded and counted by reason.
+Outcome rule: the source has no official outcomes. The last row must lie within OUTCOME_WINDOW_US of the end
+and both tokens' quotes, read apart, must put UP's chance at 0.9 or more (Up won) or at 0.1 or less (Down
+won). A one-sided book is read by its one quote. Anything else is excluded and counted by reason.
 """
 
 from pathlib import Path
@@ -79,8 +80,8 @@ def _refuse_fee_era(rows: pl.DataFrame) -> None:
     late = rows.filter(pl.col("start_us") >= FEES_BEGIN_US)
     if len(late):
         raise RecordingError(
-            f"market {late['market'][0]} opened after 2026-01-06, when taker fees began: this format does not say "
-            "which schedule held, so import such days from a source that does"
+            f"market {late['market'][0]} opened after 2026-01-06, when taker fees began: this format "
+            "does not say which schedule held, so import such days from a source that does"
         )
 
 

@@ -1,9 +1,9 @@
 """A simulated market with natural features: an underlying that moves, a book that leans, flow that follows.
 
-The UP price is the chance that the underlying ends above its opening, given what it did so far; quotes are on a
-0.01 grid, one or two ticks wide, and DOWN's book is quoted apart. Book and flow know `lead_share` of the move of
-the next `lead_ticks`, the rest is noise: a weak edge, as markets have, and the state comes from the very functions
-that recordings use.
+The UP price is the chance that the underlying ends above its opening, given what it did so far; quotes are on
+a 0.01 grid, one or two ticks wide, and DOWN's book is quoted apart. Book and flow know `lead_share` of the
+move of the next `lead_ticks`, the rest is noise: a weak edge, as markets have, and the state comes from the
+very functions that recordings use.
 """
 
 import math

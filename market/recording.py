@@ -6,6 +6,7 @@ Prices are USD in (0, 1), null = nobody quotes. Depths are shares. Times are int
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -85,7 +86,7 @@ def read_tapes(folder: Path) -> Iterator[Tape]:
             raise RecordingError(
                 f"market {row['market']} has no rows in ticks.parquet: import the recording again"
             )
-        yield _tape(ticks, row["end_us"], row["up_won"], row["fees"])
+        yield _tape(ticks, row)
 
 
 def info(folder: Path) -> RecordingInfo:
@@ -95,27 +96,31 @@ def info(folder: Path) -> RecordingInfo:
         raise RecordingError(f"{folder} holds no market: record or import at least one")
     reasons = markets["excluded"].drop_nulls().value_counts().sort("excluded").rows()
     sums = markets.select("ticks", "gaps", "one_sided", "crossed", "duplicates").sum().row(0, named=True)
+    spans = markets.select(pl.col("max_gap_us").max(), pl.col("start_us").min(), pl.col("end_us").max()).row(
+        0, named=True
+    )
     return RecordingInfo(
         markets=len(markets),
         playable=int(markets["excluded"].is_null().sum()),
         excluded=tuple((reason, count) for reason, count in reasons),
         up_won=int(markets["up_won"].sum()),
-        max_gap_us=_whole(markets["max_gap_us"].max()),
-        first_us=_whole(markets["start_us"].min()),
-        last_us=_whole(markets["end_us"].max()),
+        max_gap_us=spans["max_gap_us"],
+        first_us=spans["start_us"],
+        last_us=spans["end_us"],
         sources=tuple(sorted(markets["source"].unique())),
         **sums,
     )
 
 
-def _tape(ticks: pl.DataFrame, end_us: int, up_won: bool, fees: str) -> Tape:
-    market = ticks["market"][0]
+def _tape(ticks: pl.DataFrame, row: dict[str, Any]) -> Tape:
+    """`row` is the market's row of markets.parquet."""
+    market, fees = row["market"], row["fees"]
     if fees not in FEES:
         raise RecordingError(f"market {market}: fees '{fees}' is unknown, use one of {', '.join(FEES)}")
     tick_us = ticks["tick_us"].to_numpy()
     prices, depths = _micro(ticks, QUOTE_NAMES), _micro(ticks, DEPTH_NAMES)
     features, mask = features_of(tick_us, prices, depths)
-    return Tape(market, tick_us, end_us, prices, depths, features, mask, up_won, FEES[fees])
+    return Tape(market, tick_us, row["end_us"], prices, depths, features, mask, row["up_won"], FEES[fees])
 
 
 def _micro(ticks: pl.DataFrame, names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -143,8 +148,3 @@ def _check_schema(found: pl.Schema, wanted: pl.Schema, name: str) -> None:
     for column, kind in wanted.items():
         if found.get(column) != kind:
             raise RecordingError(f"{name}: column {column} is {found.get(column)}, it must be {kind}")
-
-
-def _whole(value: object) -> int:
-    assert isinstance(value, int)
-    return value

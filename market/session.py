@@ -38,7 +38,7 @@ REMAINING_SCALE_US = 900 * MICRO
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One closed position. `decided_tick`: where the opening was decided; `stake_micro`: the notional it paid.
+    """One closed position. `decided_tick`: where its opening was decided; `stake_micro`: the notional paid.
 
     pnl_micro is net of fee_micro; exit_price_micro is the mean over partial closes, settlement included.
     """
@@ -163,12 +163,12 @@ class Session:
         elif pending.order.kind == "open":
             self._open(met, pending.decided_tick)
         else:
-            self._reduce(met, int(self.tape.tick_us[self.tick]), settled=False)
+            self._reduce(met, int(self.tape.tick_us[self.tick]))
 
     def _settle(self) -> None:
         self._pending = None
         if self.position.side != FLAT:
-            self._reduce(settle(self.position, self.tape.outcome), self.tape.end_us, settled=True)
+            self._reduce(settle(self.position, self.tape.outcome), self.tape.end_us)
 
     def _open(self, met: Filled, decided_tick: int) -> None:
         self.position = met.position
@@ -185,16 +185,18 @@ class Session:
             settled=False,
         )
 
-    def _reduce(self, met: Filled, at_us: int, settled: bool) -> None:
+    def _reduce(self, met: Filled, at_us: int) -> None:
         """Books a partial or whole exit; exit_price_micro holds the proceeds until the trade is closed."""
-        assert self._opening is not None
+        opening = self._opening
+        if opening is None:
+            raise SessionError(f"market {self.tape.market} sold what it never bought")
         trade = replace(
-            self._opening,
-            exit_price_micro=self._opening.exit_price_micro + met.shares_micro * met.price_micro // MICRO,
-            fee_micro=self._opening.fee_micro + met.fee_micro,
-            pnl_micro=self._opening.pnl_micro + met.pnl_micro,
+            opening,
+            exit_price_micro=opening.exit_price_micro + met.shares_micro * met.price_micro // MICRO,
+            fee_micro=opening.fee_micro + met.fee_micro,
+            pnl_micro=opening.pnl_micro + met.pnl_micro,
             closed_us=at_us,
-            settled=settled,
+            settled=self.done,
         )
         self.position, self._opening = met.position, trade
         if met.position.side == FLAT:
@@ -203,7 +205,7 @@ class Session:
             self._opening = None
 
     def _describe_position(self) -> None:
-        """position_pnl is what closing now would leave, both fees paid; without a bid the last mark stands."""
+        """position_pnl: what closing now would leave, both fees paid; without a bid the last mark stands."""
         row = self._states[self.tick]
         row[HAS_POSITION] = 1.0
         row[POSITION_SIDE] = self.position.side

@@ -43,7 +43,7 @@ UNSIGNED: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A market recipe; `jump_ratio` 0 makes noise: spikes and cues as in the decoy, and a price that ignores them.
+    """A market recipe; `jump_ratio` 0 makes noise: spikes and cues, and a price that ignores them.
 
     step_micro: size of the quiet price's one-tick move, which happens with probability step_share.
     """
@@ -156,7 +156,7 @@ def round_trip_micro(mid_micro: int, world: World) -> int:
 
 
 def _mid_micro(world: World, events: tuple[Event, ...], rng: np.random.Generator) -> NDArray[np.int64]:
-    """UP mid per tick, on a grid of 0.001 USD: quiet steps plus the jumps, sized by the cost where they happen."""
+    """UP mid per tick, on a 0.001 USD grid: quiet steps plus jumps, sized by the cost where they happen."""
     steps = world.step_micro * rng.choice((-1, 1), world.ticks) * (rng.random(world.ticks) < world.step_share)
     mid = (rng.integers(450, 551) * GRID_MICRO + np.cumsum(steps)).astype(np.int64)
     for event in events:
@@ -169,7 +169,7 @@ def _mid_micro(world: World, events: tuple[Event, ...], rng: np.random.Generator
 
 
 def _features(world: World, events: tuple[Event, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Drifting noise, one-tick spikes and cues. Signs enter the spiked columns at spike ticks and nothing else."""
+    """Drifting noise, one-tick spikes and cues. Signs enter the spiked columns at spike ticks only."""
     noise = rng.normal(0.0, 0.1, (world.ticks, MARKET_V1.width))
     for tick in range(1, world.ticks):
         noise[tick] += 0.8 * noise[tick - 1]

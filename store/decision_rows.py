@@ -1,38 +1,103 @@
-"""Decisions as SQL rows: inserted once, never changed."""
+"""Decisions as SQL rows: of each id the first in (received_at, journal, position) stays."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_, delete, select
 
 from store import tables
+from store.bulk import Row, add_new, chunks
 from store.records import Decision
-from store.sql import insert_new, table_of
+from store.sql import table_of
 from store.stamped import Stamped
 
 _TABLE = table_of(tables.Decision)
-_COPIED = tuple(
-    c.name
-    for c in _TABLE.columns
-    if c.name
-    not in {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
+_DERIVED = {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
+_COPIED = tuple(c.name for c in _TABLE.columns if c.name not in _DERIVED)
+_FOR_TOTALS = (
+    "experiment",
+    "unit",
+    "bot",
+    "arm",
+    "served_arm",
+    "reason",
+    "split_version",
+    "weights",
+    "forced",
+    "eligible",
+    "split_stale",
+    "received_at_us",
+    "started_at_us",
+    "sent_started_at_us",
+    "journal_id",
+    "position",
 )
 
 
-def store(connection: Connection, decisions: Sequence[Stamped[Decision]]) -> list[Stamped[Decision]]:
-    """Inserts what is new by (experiment, decision_id) and returns exactly that; the first of a key stays."""
-    if not decisions:
-        return []
-    first: dict[str, Stamped[Decision]] = {}
+@dataclass(frozen=True, slots=True)
+class StoredDecisions:
+    """What a batch changed. new: rows of ids that SQL did not have.
+
+    moved: decisions that came first and took the place of a later one of their id. robbed: units that lost one so.
+    """
+
+    new: Sequence[Row] = ()
+    moved: Sequence[Row] = ()
+    robbed: frozenset[str] = frozenset()
+    duplicates: int = 0
+
+
+def store(
+    connection: Connection, experiment: str, decisions: Sequence[Stamped[Decision]]
+) -> StoredDecisions:
+    """Settles a batch of one experiment against what is there."""
+    first: dict[str, Row] = {}
     for stamped in sorted(decisions, key=lambda s: s.order):
-        first.setdefault(stamped.record.decision_id, stamped)
-    statement = insert_new(connection, _TABLE).returning(_TABLE.c.decision_id)
-    inserted = connection.execute(statement, [row_of(s) for s in first.values()]).scalars()
-    return [first[decision_id] for decision_id in inserted]
+        if stamped.record.decision_id not in first:
+            first[stamped.record.decision_id] = row_of(stamped)
+    added = set(add_new(connection, _TABLE, list(first.values()), _TABLE.c.decision_id))
+    known = [row for key, row in first.items() if key not in added]
+    moved, robbed = _replace_later(connection, experiment, known)
+    new = [row for key, row in first.items() if key in added]
+    return StoredDecisions(new, moved, robbed, len(decisions) - len(new))
 
 
-def row_of(stamped: Stamped[Decision]) -> dict[str, Any]:
+def _replace_later(
+    connection: Connection, experiment: str, rows: Sequence[Row]
+) -> tuple[list[Row], frozenset[str]]:
+    held = {row["decision_id"]: row for row in _held(connection, experiment, rows)}
+    earlier = [row for row in rows if place(row) < place(held[row["decision_id"]])]
+    for row in earlier:
+        key = and_(_TABLE.c.experiment == experiment, _TABLE.c.decision_id == row["decision_id"])
+        connection.execute(delete(_TABLE).where(key))
+        connection.execute(_TABLE.insert(), row)
+    return earlier, frozenset(held[row["decision_id"]]["unit"] for row in earlier)
+
+
+def _held(connection: Connection, experiment: str, rows: Sequence[Row]) -> Iterator[Row]:
+    c = _TABLE.c
+    query = select(c.decision_id, c.unit, c.received_at_us, c.journal_id, c.position)
+    for chunk in chunks([row["decision_id"] for row in rows]):
+        found = query.where(c.experiment == experiment, c.decision_id.in_(chunk))
+        yield from (dict(row) for row in connection.execute(found).mappings())
+
+
+def of_units(connection: Connection, experiment: str, units: Sequence[str]) -> Iterator[Row]:
+    """All decisions of these units, as far as totals need them."""
+    c = _TABLE.c
+    query = select(*(c[name] for name in _FOR_TOTALS))
+    for chunk in chunks(units):
+        found = connection.execute(query.where(c.experiment == experiment, c.unit.in_(chunk)))
+        yield from (dict(row) for row in found.mappings())
+
+
+def place(row: Row) -> tuple[int, str, int]:
+    """What decides which of two rows came first: total, and the same on every node."""
+    return (row["received_at_us"], row["journal_id"], row["position"])
+
+
+def row_of(stamped: Stamped[Decision]) -> Row:
     """The columns of tables.Decision."""
     record = stamped.record
     row = {name: getattr(record, name) for name in _COPIED}

@@ -266,7 +266,7 @@ def test_outcomes(with_service, answers):
         async with Client(service.url, experiment="main") as client:
             got = await client.outcomes([
                 TradeOutcome(decision_id="d", pnl_usd=0.42, fill="paper", closed_at=closed, side="up"),
-                MarketOutcome(unit="u", bot="b", pnl_usd=0, fill="live", closed_at=closed, trades=0, experiment="x"),
+                MarketOutcome(unit="u", bot="b", pnl_usd=0, fill="live", closed_at=closed, experiment="x"),
                 {"kind": "market", "unit": "v"},
             ])  # fmt: skip
             assert [result.status for result in got] == ["accepted", "duplicate", "rejected"]
@@ -279,7 +279,7 @@ def test_outcomes(with_service, answers):
         {"kind": "trade", "decision_id": "d", "pnl_usd": 0.42, "fill": "paper", "closed_at": at, "side": "up",
          "experiment": "main"},
         {"kind": "market", "unit": "u", "bot": "b", "pnl_usd": 0.0, "fill": "live", "closed_at": at,
-         "trades": 0,         "experiment": "x"},
+         "experiment": "x"},
         {"experiment": "main", "kind": "market", "unit": "v"},
     ]  # fmt: skip
 

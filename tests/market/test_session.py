@@ -219,7 +219,7 @@ def test_broken_tapes_are_refused_by_name():
     tape = flat_tape([0.5] * 3)
     with pytest.raises(TapeError, match="must not fall"):
         replace(tape, tick_us=tape.tick_us[::-1])
-    with pytest.raises(TapeError, match="endogenous"):
+    with pytest.raises(TapeError, match="columns a session fills"):
         replace(tape, features=np.ones_like(tape.features))
     with pytest.raises(TapeError, match="need"):
         replace(tape, depths=tape.depths[:2])

@@ -10,7 +10,7 @@ from scipy.special import expit
 from arms.fills import MICRO
 from arms.schema import MARKET_V1
 from market.errors import WorldError
-from market.evaluation import play, totals_of
+from market.evaluation import expected_pnl_usd, play, totals_of
 from market.oracles import (
     action_of,
     cue_now,
@@ -58,7 +58,7 @@ def fitted_probe(inputs, signs):
 
 
 def probe_accuracy(world, window, markets=4_000):
-    """On held-out markets; pairs of a level and a product of features catch what is linear or signed by another."""
+    """On held-out markets; products of features catch a sign that only shows together with another."""
     histories, signs = at_cues(world, markets, window)
     flat = histories.reshape(len(histories), -1)
     newest = histories[:, -1]
@@ -100,7 +100,7 @@ def test_events_never_overlap_and_signs_show_for_one_tick_only(world):
 def test_half_the_jump_is_less_than_the_round_trip_and_the_jump_is_more(world):
     for seed in range(60):
         mid = tape_of(world, seed).prices[:, :2].mean(axis=1)
-        assert 0.15 * MICRO < mid.min() and mid.max() < 0.85 * MICRO
+        assert (np.abs(mid / MICRO - 0.5) < 0.35).all()
         for event in events_of(world, seed):
             jump_tick = event.cue_tick + world.reaction_ticks
             jump = -event.sign * (mid[jump_tick] - mid[jump_tick - 1])
@@ -112,14 +112,9 @@ def test_half_the_jump_is_less_than_the_round_trip_and_the_jump_is_more(world):
                 assert abs(jump) <= world.step_micro
 
 
-def expected_pnl_usd(policy, tapes, window=20):
-    """Per market, with the outcome integrated out: settlement luck would drown a dollar in thousands of markets."""
-    up, down = (
-        np.array([r.pnl_micro for r in play(policy, [replace(t, up_won=won) for t in tapes], window)]) / MICRO
-        for won in (True, False)
-    )
-    chance = np.array([tape.prices[-1, :2].mean() / MICRO for tape in tapes])
-    values = chance * up + (1 - chance) * down
+def expected(policy, tapes, window=20):
+    """Mean and standard error per market; settlement luck would drown a dollar."""
+    values = expected_pnl_usd(play(policy, tapes, window), tapes)
     return values.mean(), values.std(ddof=1) / len(values) ** 0.5
 
 
@@ -143,7 +138,7 @@ def at_cue_blind(take_profit):
 
 
 def carried_sign(direction):
-    """Takes a position at the spike as a memory, drops it at the cue and re-enters against the remembered spike."""
+    """Takes a position at the spike as a memory; with +1 drops it at the cue and re-enters the other way."""
 
     def act(histories, lengths):
         newest, before = histories[:, -1], histories[:, -2]
@@ -187,8 +182,19 @@ SIMPLE = {
 @pytest.mark.parametrize("world", [DECOY_FAST, DECOY], ids=lambda world: world.name)
 @pytest.mark.parametrize("name", SIMPLE)
 def test_no_simple_strategy_gains(name, world):
-    mean, error = expected_pnl_usd(SIMPLE[name], TAPES[world.name])
+    mean, error = expected(SIMPLE[name], TAPES[world.name])
     assert mean < 2.5 * error, f"{name} earns {mean:.2f} +- {error:.2f} USD a market"
+
+
+def test_expected_pnl_is_the_outcome_integrated_out():
+    tapes = TAPES["decoy"][:60]
+    won = {
+        up: [r.pnl_micro / MICRO for r in play(momentum, [replace(t, up_won=up) for t in tapes], 1)]
+        for up in (0, 1)
+    }
+    chance = np.array([tape.prices[-1, :2].mean() / MICRO for tape in tapes])
+    both = chance * won[1] + (1 - chance) * won[0]
+    assert expected_pnl_usd(play(momentum, tapes, 1), tapes) == pytest.approx(both)
 
 
 def test_entering_at_the_spike_and_settling_has_the_value_of_the_formula():
@@ -197,7 +203,7 @@ def test_entering_at_the_spike_and_settling_has_the_value_of_the_formula():
     tapes = [tape_of(world, seed) for seed in range(500)]
     stake_shares = 100 / 0.51
     for direction in (-1, 1):
-        mean, error = expected_pnl_usd(at_spike(direction, NEVER), tapes)
+        mean, error = expected(at_spike(direction, NEVER), tapes)
         cost = round_trip_micro(500_000, world) / MICRO
         kept = (1 - world.retrace_share) * world.jump_ratio * cost
         formula = stake_shares * (-direction * kept / 2 - cost / 2)
@@ -221,7 +227,7 @@ def test_the_right_sign_at_the_cue_earns_the_jump_less_the_round_trip(world, win
 def test_noise_pays_nobody(world):
     tapes = [tape_of(world, seed) for seed in range(120)]
     for policy in (decoy_oracle(20), at_spike(-1, NEVER), at_cue_blind(0.02), random_policy(1)):
-        mean, error = expected_pnl_usd(policy, tapes)
+        mean, error = expected(policy, tapes)
         assert mean < -2 * error
     assert totals_of(play(hold, tapes, 1)).traded_share == 0
 

@@ -296,3 +296,10 @@ def test_propensity():
 def test_equal_ratios_are_one_stratum(treated, controlled, times):
     one = propensity({"t": treated / BUCKETS, "b": controlled / BUCKETS}, "b", "t")
     assert one == propensity({"t": treated * times / BUCKETS, "b": controlled * times / BUCKETS}, "b", "t")
+
+
+def test_the_gate_is_half_open():
+    history, at = history_at((0, "0.5")), bucket("main/gate", "unit-1")
+    outside, inside = (Gate(control="base", salt="main/gate", open_millionths=m) for m in (at, at + 1))
+    assert not assign(outside, history, "unit-1", LEAD_US).eligible
+    assert assign(inside, history, "unit-1", LEAD_US).eligible

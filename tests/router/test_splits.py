@@ -1,5 +1,6 @@
 """The laws of changing a split, over random histories of two to five arms."""
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from itertools import pairwise
 
@@ -341,3 +342,10 @@ def test_repainting_joins_neighbours():
     assert splits.repainted(table, (Range("a", 10, 20),)) == (Range("a", 0, 20), Range("b", 20, BUCKETS))
     assert splits.repainted(table, (Range("b", 0, 10),)) == (Range("b", 0, BUCKETS),)
     assert splits.repainted(table, ()) == table.ranges
+
+
+def test_a_restore_brings_back_the_salt():
+    history = after(begun(), "transformer", "0.1")
+    resalted = (*history, replace(splits.next_split(history, history[1].ranges, CHANGE), salt="new/arm"))
+    assert after(resalted, "transformer", "0.2")[-1].salt == "new/arm"
+    assert restored(resalted, 2)[-1].salt == "main/arm"

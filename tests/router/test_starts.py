@@ -121,3 +121,8 @@ def test_a_name_from_another_time_is_refused_not_bound_to_an_old_split():
     unit = f"btc-updown-15m-{START_S - 86400}"
     with pytest.raises(BadStartedAt, match=f"^started_at read from unit '{unit}' must lie within"):
         resolve_started_at(None, unit, PATTERN, NOW_US, TOLERANCE)
+
+
+def test_the_epoch_is_a_start_that_was_sent_and_is_refused():
+    with pytest.raises(BadStartedAt, match="must lie within"):
+        resolve_started_at(0, "u", None, NOW_US, TOLERANCE)
