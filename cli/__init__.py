@@ -1,1 +1,1 @@
-"""The command line: reads settings, opens things, hands them down. Never holds a rule that HTTP would need too."""
+"""The command line: reads settings, opens things, hands them down. Never holds a rule that HTTP needs."""

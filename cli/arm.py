@@ -20,20 +20,19 @@ def list_(
     """
     from cli.database import reading
     from cli.settings import read_settings
-    from cli.terminal import print_json, table
+    from cli.terminal import Table, print_json, show
     from store import experiments, models
 
     settings = read_settings(experiment=experiment, data_dir=data_dir)
     with reading(settings) as connection:
         found = experiments.get(connection, settings.experiment)
         champions = models.champions(connection)
-    rows = [
-        [arm, "control" if arm == found.control else "treatment", champions.get(arm)] for arm in found.arms
-    ]
+    roles = [(arm, "control" if arm == found.control else "treatment") for arm in found.arms]
     if as_json:
-        print_json([{"arm": a, "role": role, "model": m} for a, role, m in rows])
-    else:
-        table(f"Arms of {settings.experiment}", ["arm", "role", "champion"], rows, left=3)
+        print_json([{"arm": arm, "role": role, "model": champions.get(arm)} for arm, role in roles])
+        return
+    rows = [[arm, role, champions.get(arm, "none yet")] for arm, role in roles]
+    show(Table(f"Arms of {settings.experiment}", ["arm", "role", "champion"], rows, left=3))
 
 
 @app.command()
@@ -51,12 +50,15 @@ def add(
 
     Example: abctl arm add mine my_policy.onnx --window 5 --output logits
     """
-    from cli.model import register_onnx
+    from cli.database import writing
+    from cli.registry import make_champion, register_onnx
     from cli.settings import read_settings
-    from cli.terminal import print_json
+    from cli.terminal import print_json, say
 
-    entry_id = register_onnx(read_settings(data_dir=data_dir), name, onnx, window, output, promote=True)
+    with writing(read_settings(data_dir=data_dir)) as engine:
+        model_id = register_onnx(engine, name, onnx, window, output)
+        make_champion(engine, model_id, name, f"added from {onnx.name}")
     if as_json:
-        print_json({"arm": name, "model": entry_id})
+        print_json({"arm": name, "model": model_id})
     else:
-        typer.echo(f"arm {name} serves model {entry_id}; name it in an experiment's arms to give it units")
+        say(f"arm {name} serves model {model_id}; name it in an experiment's arms to give it units")

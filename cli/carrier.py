@@ -1,4 +1,4 @@
-"""The shipper process: journals -> Redis stream -> SQL for every experiment of a node, until it is told to stop."""
+"""The shipper process: journals -> Redis stream -> SQL for every experiment of a node, until told to stop."""
 
 import logging
 import time
@@ -19,9 +19,11 @@ from store.stream import ShipmentStream, open_redis
 from store.writer import Writer
 
 IDLE_S = 0.01
+IDLE_MAX_S = 0.05
 SETTLE_S = 0.25
 DISCOVER_S = 1.0
 DRAIN_S = 8.0
+_PAUSE_FIRST_S = 0.1
 _PAUSE_MAX_S = 2.0
 _LOG = logging.getLogger("abctl.shipper")
 
@@ -42,6 +44,11 @@ class Lane:
             moved += stored.decisions + stored.outcomes + stored.duplicates + stored.conflicts + stored.dead
         return moved
 
+    def settle(self) -> None:
+        """Sends again what Redis lost, and takes over what another node took and never finished."""
+        self.shipper.settle()
+        self.writer.recover()
+
 
 class Carrier:
     """All lanes of one node, in one thread."""
@@ -54,8 +61,8 @@ class Carrier:
         self._node = data_dir.node_id()
         self._lanes: dict[str, Lane] = {}
         self._stopping = False
-        self._next_settle = 0.0
-        self._next_discovery = 0.0
+        self._next_settle_s = 0.0
+        self._next_discovery_s = 0.0
 
     def stop(self) -> None:
         """Asks for an orderly end: what is journaled is carried first, if that is possible in time."""
@@ -66,7 +73,10 @@ class Carrier:
         pause_s = IDLE_S
         while not self._stopping:
             moved = self._try_round()
-            pause_s = IDLE_S if moved is not None else min(2 * max(pause_s, 0.05), _PAUSE_MAX_S)
+            if moved is None:
+                pause_s = min(max(2 * pause_s, _PAUSE_FIRST_S), _PAUSE_MAX_S)
+            else:
+                pause_s = IDLE_S if moved else min(1.5 * pause_s, IDLE_MAX_S)
             if not moved:
                 time.sleep(pause_s)
         self._drain()
@@ -80,15 +90,15 @@ class Carrier:
             return None
 
     def _round(self) -> int:
-        now = time.monotonic()
-        if now >= self._next_discovery:
-            self._next_discovery = now + DISCOVER_S
+        now_s = time.monotonic()
+        if now_s >= self._next_discovery_s:
+            self._next_discovery_s = now_s + DISCOVER_S
             self._discover()
         moved = sum(lane.step() for lane in self._lanes.values())
-        if now >= self._next_settle:
-            self._next_settle = now + SETTLE_S
+        if now_s >= self._next_settle_s:
+            self._next_settle_s = now_s + SETTLE_S
             for lane in self._lanes.values():
-                lane.shipper.settle()
+                lane.settle()
         return moved
 
     def _discover(self) -> None:
@@ -107,15 +117,21 @@ class Carrier:
         with self._engine.connect() as connection:
             return marks_of(connection, journals)
 
+    def _is_all_carried(self) -> bool:
+        try:
+            return lag_bytes(self._data_dir.journals, self._marks) == 0
+        except SQLAlchemyError:
+            return True
+
     def _drain(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline:
+        deadline_s = time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline_s:
             moved = self._try_round()
-            if moved is None:
+            if moved is None or (moved == 0 and self._is_all_carried()):
                 break
-            if moved == 0 and lag_bytes(self._data_dir.journals, self._marks) == 0:
-                break
-        self._next_settle = 0.0
+            if moved == 0:
+                time.sleep(IDLE_S)
+        self._next_settle_s = 0.0
         self._try_round()
         for lane in self._lanes.values():
             try:

@@ -1,11 +1,14 @@
 """`abctl data ...`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from market.recording import RecordingInfo
 
 app = typer.Typer(no_args_is_help=True, help="Recordings of markets.")
 
@@ -39,21 +42,28 @@ def info(
     """
     from dataclasses import asdict
 
-    from cli.terminal import print_json, table, time_text
+    from cli.terminal import Table, print_json, show
     from market import recording as recordings
 
     found = recordings.info(recording)
     if as_json:
         print_json(asdict(found))
-        return
-    rows = [
+    else:
+        show(Table(str(recording), ["", ""], _rows(found), left=2, wraps=1))
+
+
+def _rows(found: "RecordingInfo") -> list[list[str]]:
+    from cli.terminal import time_text
+
+    excluded = ", ".join(f"{n} {why}" for why, n in found.excluded) or "none"
+    odd = f"{found.one_sided:,}, {found.crossed:,}, {found.duplicates:,}"
+    return [
         ["markets", f"{found.markets:,} ({found.playable:,} playable, {found.up_won:,} ended UP)"],
-        ["excluded", ", ".join(f"{n} {why}" for why, n in found.excluded) or "none"],
+        ["excluded", excluded],
         ["ticks", f"{found.ticks:,}"],
         ["gaps", f"{found.gaps:,} (longest {found.max_gap_us / 1e6:.0f} s)"],
-        ["one-sided, crossed, duplicate", f"{found.one_sided:,}, {found.crossed:,}, {found.duplicates:,}"],
+        ["one-sided, crossed, duplicate", odd],
         ["from", time_text(found.first_us)],
         ["to", time_text(found.last_us)],
         ["source", ", ".join(found.sources)],
     ]
-    table(str(recording), ["", ""], rows, left=2)

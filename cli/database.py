@@ -1,28 +1,24 @@
 """Opens the database for a command, whether a service runs or not: SQL is the truth that both read."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cli.settings import Settings
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[Any]:
+def reading(settings: Settings) -> "Generator[Connection]":
     """A connection to the migrated database."""
-    from cli.gateway import opened_engine
-
-    settings.place.prepare()
-    engine = opened_engine(settings)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+    with writing(settings) as engine, engine.connect() as connection:
+        yield connection
 
 
 @contextmanager
-def writing(settings: Settings) -> Iterator[Any]:
+def writing(settings: Settings) -> "Generator[Engine]":
     """The engine of the migrated database."""
     from cli.gateway import opened_engine
 
@@ -30,5 +26,26 @@ def writing(settings: Settings) -> Iterator[Any]:
     engine = opened_engine(settings)
     try:
         yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def looking(settings: Settings) -> "Generator[Connection | None]":
+    """A connection that makes and migrates nothing; None where there is no database yet."""
+    from store import schema
+    from store.sql import check_reachable, open_engine
+
+    if not settings.database_url and not settings.place.database.exists():
+        yield None
+        return
+    engine = open_engine(settings.sql_url)
+    try:
+        check_reachable(engine)
+        if schema.revision_of(engine) is None:
+            yield None
+            return
+        with engine.connect() as connection:
+            yield connection
     finally:
         engine.dispose()

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.options import DataDirOption
+from cli.options import DataDirOption, JsonOption
 
 app = typer.Typer(no_args_is_help=True, help="The SQL database.")
 
@@ -13,12 +13,13 @@ def root() -> None:
 
 
 @app.command()
-def upgrade(data_dir: DataDirOption = None) -> None:
+def upgrade(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Bring the database to this release's schema; safe to repeat, and safe beside a running service.
 
     Example: abctl db upgrade
     """
     from cli.settings import read_settings
+    from cli.terminal import print_json, say
     from store import schema
     from store.sql import check_reachable, open_engine
 
@@ -28,4 +29,8 @@ def upgrade(data_dir: DataDirOption = None) -> None:
     check_reachable(engine)
     changed = schema.upgrade(engine)
     shown = engine.url.render_as_string(hide_password=True)
-    typer.echo(f"{shown} is at revision {schema.HEAD}" + ("" if changed else " already"))
+    engine.dispose()
+    if as_json:
+        print_json({"database": shown, "revision": schema.HEAD, "changed": changed})
+    else:
+        say(f"{shown} is at revision {schema.HEAD}{'' if changed else ' already'}")

@@ -1,6 +1,10 @@
 """`abctl demo`: the whole loop on this machine, with real parts and real commands."""
 
 import json
+import shlex
+import shutil
+import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.own_service import OwnService
+from cli.terminal import WIDTH, say
 
 if TYPE_CHECKING:
     from cli.demo_course import DemoCourse
@@ -24,19 +29,20 @@ control = "base"
 metric = "profit_rate"
 """
 
+DataOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Recorded markets to learn from and trade instead."),
+]
+MarketsOption = Annotated[int, typer.Option(min=20, max=100_000, help="Simulated markets to trade.")]
+DirectoryOption = Annotated[Path, typer.Option(help="Where the demo keeps its data.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")]
+
 
 def demo(
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Recorded markets to learn from and trade, instead of simulated ones.",
-        ),
-    ] = None,
-    markets: Annotated[int, typer.Option(min=20, max=100_000, help="Simulated markets to trade.")] = 400,
-    directory: Annotated[Path, typer.Option(help="Where the demo keeps its data.")] = DEMO_DIR,
-    seed: Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")] = 0,
+    data: DataOption = None,
+    markets: MarketsOption = 400,
+    directory: DirectoryOption = DEMO_DIR,
+    seed: SeedOption = 0,
 ) -> None:
     """Train both arms, serve them, let bots trade, ramp the split, and report which arm is better.
 
@@ -62,24 +68,40 @@ def demo(
     finally:
         service.stop()
     _heading(f"Done in {time.monotonic() - began:.0f} s. Type next:")
-    where = f"--data-dir {service.data_dir}"
-    typer.echo(f"  abctl report --days 7 {where}      # the same numbers, without a service")
-    typer.echo(f"  abctl serve {where}                # your own bots: POST /v1/decide, see README.md")
-    typer.echo(f"  abctl split history {where}        # who changed the split, when and why")
+    _say_next(f"--data-dir {service.data_dir}")
+
+
+def _say_next(where: str) -> None:
+    """Three lines; the command as this environment has it, since its bin directory may not be on the PATH."""
+    program = abctl_program()
+    say(f"  {program} report --days 7 {where}   # the same numbers, without a service")
+    say(f"  {program} serve {where}             # then your own bots: README.md")
+    say(f"  {program} split history {where}     # who changed the split, when and why")
+
+
+def abctl_program() -> str:
+    """`abctl` where the shell finds it, else the path to it from here."""
+    beside = Path(sys.executable).parent / "abctl"
+    found = shutil.which("abctl")
+    if found and Path(found).resolve() == beside.resolve():
+        return "abctl"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def _heading(text: str) -> None:
-    typer.echo(f"\n== {text}")
+    say(f"\n== {text}")
 
 
 def _say(text: str) -> None:
-    typer.echo(f"   {text}")
+    for line in textwrap.wrap(text, WIDTH - 3):
+        say(f"   {line}")
 
 
 def _run(service: OwnService, *words: str) -> None:
     """A command as a user types it, with what it prints."""
-    typer.echo(f"\n$ abctl {' '.join(words)}")
-    typer.echo(service.command(*words).rstrip())
+    say(f"\n$ abctl {shlex.join(words)}")
+    say(service.command(*words).rstrip())
 
 
 def _define_experiment(service: OwnService) -> None:
@@ -99,16 +121,8 @@ def _train_and_promote(service: OwnService, course: "DemoCourse") -> None:
     _heading("Training both arms (preset fast, behaviour cloning, one core)")
     for arm, folder in train_both(course, service.data_dir / "trained").items():
         imported = json.loads(service.command("model", "import", str(folder), "--arm", arm, "--json"))
-        _run(
-            service,
-            "model",
-            "promote",
-            imported["id"][:12],
-            "--arm",
-            arm,
-            "--reason",
-            f"demo on {course.name}",
-        )
+        reason = f"demo on {course.name}"
+        _run(service, "model", "promote", imported["id"][:12], "--arm", arm, "--reason", reason)
     if course.planted:
         _say(course.planted)
 
@@ -134,9 +148,8 @@ def _trade(service: OwnService, tapes: "tuple[Tape, ...]", run: str, ledger: "Le
     began = time.monotonic()
     trade(service.url, service.data_dir, tapes, run, ledger)
     decisions, seconds = len(ledger.answered) - before, time.monotonic() - began
-    _say(
-        f"{len(tapes)} markets, {decisions:,} decisions in {seconds:.1f} s: {decisions / seconds:,.0f} decisions/s"
-    )
+    speed = f"{decisions:,} decisions in {seconds:.1f} s, {decisions / seconds:,.0f} decisions/s"
+    _say(f"{len(tapes)} markets traded: {speed}")
 
 
 def _balance(service: OwnService, ledger: "Ledger", run: str) -> None:

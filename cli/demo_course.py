@@ -16,9 +16,9 @@ from cli.lab import Course, recorded_course, simulated_course, train_artefact
 from market.bot import Bot, BotConfig, Ledger
 from market.evaluation import play, totals_of
 from market.oracles import decoy_oracle
-from market.outbox import Outbox
 from market.tape import Tape
 from market.worlds import DECOY_FAST, tape_of
+from store.outbox import Outbox
 
 BOTS = 2
 MARKETS_AT_ONCE = 8
@@ -107,7 +107,6 @@ def _day(tape: Tape) -> str:
 
 def train_both(course: DemoCourse, folder: Path) -> dict[str, Path]:
     """Trains base and transformer with a progress bar; arm -> artefact folder."""
-    folders = {}
     columns = (
         TextColumn("   {task.description}"),
         BarColumn(),
@@ -116,19 +115,20 @@ def train_both(course: DemoCourse, folder: Path) -> dict[str, Path]:
         TextColumn("{task.fields[said]}"),
     )
     with Progress(*columns) as bar:
-        for arm in ("base", "transformer"):
-            task = bar.add_task(f"{arm:<12}", total=EPOCHS, said="")
+        return {arm: _trained(course, arm, folder / arm, bar) for arm in ("base", "transformer")}
 
-            def progress(epoch: Epoch, task: object = task) -> None:
-                bar.update(
-                    task, completed=epoch.epoch, said=f"loss {epoch.loss:.3f}, ${epoch.pnl_usd:+.2f}/market"
-                )  # type: ignore[arg-type]
 
-            config = TrainingConfig(epochs=EPOCHS, seed=course.seed)
-            train_artefact(arm, "fast", course.training, config, folder / arm, progress)
-            bar.update(task, completed=EPOCHS)
-            folders[arm] = folder / arm
-    return folders
+def _trained(course: DemoCourse, arm: str, folder: Path, bar: Progress) -> Path:
+    task = bar.add_task(f"{arm:<12}", total=EPOCHS, said="")
+
+    def progress(epoch: Epoch) -> None:
+        said = f"loss {epoch.loss:.3f}, ${epoch.pnl_usd:+.2f}/market"
+        bar.update(task, completed=epoch.epoch, said=said)
+
+    config = TrainingConfig(epochs=EPOCHS, seed=course.seed)
+    train_artefact(arm, "fast", course.training, config, folder, progress)
+    bar.update(task, completed=EPOCHS)
+    return folder
 
 
 def trade(url: str, folder: Path, tapes: tuple[Tape, ...], run: str, ledger: Ledger) -> None:

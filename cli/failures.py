@@ -2,9 +2,11 @@
 
 0 done | 1 a fault of abctl itself | 2 wrong usage | 3 refused: the input breaks a rule
 4 not found | 5 conflict: somebody else was first | 6 unavailable: service, SQL or Redis does not answer
+130 interrupted (Ctrl-C) | 141 the reader of our output has gone
 """
 
 OK, FAULT, USAGE, REFUSED, NOT_FOUND, CONFLICT, UNAVAILABLE = range(7)
+INTERRUPTED, READER_GONE = 130, 141
 
 
 class CommandFailed(Exception):
@@ -50,13 +52,23 @@ def exit_code_of(error: Exception) -> int | None:
     if isinstance(error, CommandFailed):
         return error.exit_code
     names = {kind.__name__ for kind in type(error).__mro__}
-    for name, code in _BY_NAME.items():
-        if name in names:
-            return code
-    return None
+    if "OSError" in names and getattr(error, "filename", None) is None:
+        return None
+    return next((code for name, code in _BY_NAME.items() if name in names), None)
 
 
-# By name, so that `abctl --help` need not import what raises them.
+def sentence_of(error: Exception) -> str:
+    """The error in one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"cannot use {error.filename}: {error.strerror}; name another file or directory"
+    if type(error).__module__.startswith("sqlalchemy"):
+        said = getattr(error, "orig", None) or error
+        text = str(said).split("\n")[0]
+        return f"the database: {text}; check ABCTL_DATABASE_URL, for example postgresql://user@host/abctl"
+    return " ".join(str(getattr(error, "detail", None) or error).split())
+
+
+# By name, so that `abctl --help` need not import what raises them. The first that fits counts.
 _BY_NAME = {
     "UnknownExperiment": NOT_FOUND,
     "UnknownModel": NOT_FOUND,
@@ -73,4 +85,9 @@ _BY_NAME = {
     "MarketError": REFUSED,
     "StatsError": REFUSED,
     "Problem": REFUSED,
+    "ArgumentError": REFUSED,  # a database URL that SQLAlchemy cannot read
+    "OperationalError": UNAVAILABLE,
+    "InterfaceError": UNAVAILABLE,
+    "RedisError": UNAVAILABLE,
+    "OSError": REFUSED,
 }

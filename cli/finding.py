@@ -8,7 +8,8 @@ from typing import Any
 
 from cli.failures import Unavailable, failure_of_status
 from cli.settings import Settings
-from store.data_dir import read_service
+from store.data_dir import DataDir, owned, read_service
+from store.errors import DataDirLocked
 
 TIMEOUT_S = 30.0
 
@@ -18,7 +19,7 @@ def service_url(settings: Settings) -> str | None:
     if settings.url:
         return settings.url.rstrip("/")
     announced = read_service(settings.place)
-    if announced is None or not _lives(announced.pid):
+    if announced is None or not (_lives(announced.pid) and _is_locked(settings.place)):
         return None
     return announced.url
 
@@ -33,7 +34,18 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def call(settings: Settings, url: str, method: str, path: str, body: object = None) -> Any:
+def _is_locked(place: DataDir) -> bool:
+    """A service holds its directory's lock; after a reboot a stranger may have its number, but not the lock."""
+    try:
+        with owned(place):
+            return False
+    except DataDirLocked:
+        return True
+
+
+def call(
+    settings: Settings, url: str, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S
+) -> Any:
     """One request; the answer's JSON, or the failure that the service named."""
     request = urllib.request.Request(  # noqa: S310 - the user's own service
         url + path,
@@ -44,7 +56,7 @@ def call(settings: Settings, url: str, method: str, path: str, body: object = No
     if settings.api_key:
         request.add_header("authorization", f"Bearer {settings.api_key}")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
             return json.load(reply)
     except urllib.error.HTTPError as error:
         raise failure_of_status(error.code, _detail(error)) from error
@@ -60,7 +72,25 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return f"the service answered {error.code} {error.reason}"
 
 
+def readiness(url: str) -> str:
+    """ready, or what is missing before the service is."""
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as reply:  # noqa: S310
+            return str(json.load(reply)["status"])
+    except urllib.error.HTTPError as error:
+        return _missing(error)
+    except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
+        return f"does not answer: {getattr(error, 'reason', error)}"
+
+
+def _missing(error: urllib.error.HTTPError) -> str:
+    try:
+        return "; ".join(json.load(error)["missing"])
+    except (ValueError, KeyError, TypeError):
+        return f"not ready: {error.code} {error.reason}"
+
+
 def actor() -> str:
-    """Who changes things from this terminal."""
+    """Who changes things from this terminal: ABCTL_ACTOR, else the user's name, in ASCII as HTTP headers need it."""
     name = os.environ.get("ABCTL_ACTOR") or os.environ.get("USER") or "unknown"
-    return "".join(c for c in name if c.isprintable())[:100] or "unknown"
+    return "".join(c for c in name if c.isascii() and c.isprintable())[:100].strip() or "unknown"

@@ -1,44 +1,51 @@
 """Two ways to the same facts: through the running service, or directly on SQL where none runs."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from cli.finding import actor, call, service_url
 from cli.settings import Settings
 
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+LOCK_PATIENCE_S = 5.0
+Shape = dict[str, Any]
+
 
 class Gateway(Protocol):
-    """What commands ask for. `where` says which way was taken."""
+    """What commands ask for, in the JSON shapes of the HTTP interface. `where` says which way was taken."""
 
     where: str
 
-    def split(self, key: str) -> dict[str, Any]:
+    def split(self, key: str) -> Shape:
         """The newest split."""
         ...
 
-    def split_history(self, key: str) -> list[dict[str, Any]]:
+    def split_history(self, key: str) -> list[Shape]:
         """Every version, the first one first."""
         ...
 
-    def set_share(self, key: str, arm: str, share: str, reason: str) -> dict[str, Any]:
+    def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
         """Gives an arm a share; the new split."""
         ...
 
-    def restore(self, key: str, version: int, reason: str) -> dict[str, Any]:
+    def restore(self, key: str, version: int, reason: str) -> Shape:
         """Reinstates a version; the new split."""
         ...
 
-    def report(self, key: str, days: int) -> dict[str, Any]:
-        """The report's JSON shape."""
+    def report(self, key: str, days: int) -> Shape:
+        """The report."""
         ...
 
-    def experiments(self) -> list[dict[str, Any]]:
+    def experiments(self) -> list[Shape]:
         """All experiments."""
         ...
 
-    def put_experiment(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def put_experiment(self, fields: Shape) -> Shape:
         """Creates or redefines an experiment."""
         ...
 
@@ -53,80 +60,78 @@ class ThroughService:
     def __init__(self, settings: Settings, url: str) -> None:
         self._settings = settings
         self._url = url
-        self.where = f"service at {url}"
+        self.where = f"through the service at {url}"
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
-        return call(self._settings, self._url, method, f"/v1/experiments{path}", body)
+    def _call(self, method: str, key: str, path: str, body: object = None) -> Any:
+        address = f"/v1/experiments/{quote(key, safe='')}{path}" if key else "/v1/experiments"
+        return call(self._settings, self._url, method, address, body)
 
-    def split(self, key: str) -> dict[str, Any]:
-        return dict(self._call("GET", f"/{quote(key, safe='')}/split"))
+    def split(self, key: str) -> Shape:
+        return dict(self._call("GET", key, "/split"))
 
-    def split_history(self, key: str) -> list[dict[str, Any]]:
-        return list(self._call("GET", f"/{quote(key, safe='')}/split/history")["splits"])
+    def split_history(self, key: str) -> list[Shape]:
+        return list(self._call("GET", key, "/split/history")["splits"])
 
-    def set_share(self, key: str, arm: str, share: str, reason: str) -> dict[str, Any]:
-        body = {"arm": arm, "share": share, "reason": reason}
-        return dict(self._call("PUT", f"/{quote(key, safe='')}/split", body))
+    def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
+        return dict(self._call("PUT", key, "/split", {"arm": arm, "share": share, "reason": reason}))
 
-    def restore(self, key: str, version: int, reason: str) -> dict[str, Any]:
-        return dict(
-            self._call("PUT", f"/{quote(key, safe='')}/split", {"restore": version, "reason": reason})
-        )
+    def restore(self, key: str, version: int, reason: str) -> Shape:
+        return dict(self._call("PUT", key, "/split", {"restore": version, "reason": reason}))
 
-    def report(self, key: str, days: int) -> dict[str, Any]:
-        return dict(self._call("GET", f"/{quote(key, safe='')}/report?days={days}"))
+    def report(self, key: str, days: int) -> Shape:
+        return dict(self._call("GET", key, f"/report?days={days}"))
 
-    def experiments(self) -> list[dict[str, Any]]:
-        return list(self._call("GET", "")["experiments"])
+    def experiments(self) -> list[Shape]:
+        return list(self._call("GET", "", "")["experiments"])
 
-    def put_experiment(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return dict(self._call("PUT", f"/{quote(str(fields.get('key', '')), safe='')}", fields))
+    def put_experiment(self, fields: Shape) -> Shape:
+        return dict(self._call("PUT", str(fields.get("key") or "-"), "", fields))
 
     def archive(self, key: str) -> None:
-        self._call("POST", f"/{quote(key, safe='')}/archive")
+        self._call("POST", key, "/archive")
 
 
 class DirectlyOnSql:
     """The same functions that the service calls, on the database itself."""
 
-    def __init__(self, settings: Settings, engine: Any) -> None:
+    def __init__(self, settings: Settings, engine: "Engine") -> None:
         from store.clock import wall_clock_us
 
         self._engine = engine
         self._clock = wall_clock_us
         self._lead_us = round(settings.split_lead_s * 1e6)
         shown = engine.url.render_as_string(hide_password=True)
-        self.where = f"directly on {shown} (no service runs here)"
+        self.where = f"directly on {shown}: no service runs here"
 
-    def split(self, key: str) -> dict[str, Any]:
+    def split(self, key: str) -> Shape:
         return self.split_history(key)[-1]
 
-    def split_history(self, key: str) -> list[dict[str, Any]]:
+    def split_history(self, key: str) -> list[Shape]:
         from router import change
         from router.splits import split_shape
 
         return [split_shape(split) for split in change.history(self._engine, key)]
 
-    def set_share(self, key: str, arm: str, share: str, reason: str) -> dict[str, Any]:
+    def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
         from router import change
         from router.splits import split_shape
 
         by = change.By(actor(), reason)
         return split_shape(change.set_share(self._engine, key, arm, share, by, self._clock, self._lead_us))
 
-    def restore(self, key: str, version: int, reason: str) -> dict[str, Any]:
+    def restore(self, key: str, version: int, reason: str) -> Shape:
         from router import change
         from router.splits import split_shape
 
         by = change.By(actor(), reason)
         return split_shape(change.restore(self._engine, key, version, by, self._clock, self._lead_us))
 
-    def report(self, key: str, days: int) -> dict[str, Any]:
+    def report(self, key: str, days: int) -> Shape:
         from router.report import build_report
 
         return build_report(self._engine, key, days, self._clock())
 
-    def experiments(self) -> list[dict[str, Any]]:
+    def experiments(self) -> list[Shape]:
         import msgspec
 
         from store import experiments
@@ -134,14 +139,19 @@ class DirectlyOnSql:
         with self._engine.connect() as connection:
             return list(msgspec.to_builtins(experiments.every(connection)))
 
-    def put_experiment(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def put_experiment(self, fields: Shape) -> Shape:
         import msgspec
 
+        from cli.failures import Refused
         from router.definition import experiment_of
+        from router.problems import Problem
         from router.snapshot import first_split
         from store import experiments
 
-        experiment = experiment_of(fields, self._clock())
+        try:
+            experiment = experiment_of(fields, self._clock())
+        except Problem as problem:
+            raise Refused(problem.detail) from problem
         experiments.create(self._engine, experiment, first_split(experiment, actor()), actor())
         return dict(msgspec.to_builtins(experiment))
 
@@ -152,20 +162,37 @@ class DirectlyOnSql:
 
 
 @contextmanager
-def gateway(settings: Settings) -> Iterator[Gateway]:
+def gateway(settings: Settings) -> Generator[Gateway]:
     """The service where one runs, else SQL under the data directory's lock."""
-    url = service_url(settings)
-    if url is not None:
-        yield ThroughService(settings, url)
-        return
-    from store.data_dir import owned
-
     with ExitStack() as stack:
-        stack.enter_context(owned(settings.place.prepare()))
-        yield DirectlyOnSql(settings, opened_engine(settings))
+        url = _service_or_lock(settings, stack)
+        if url is not None:
+            yield ThroughService(settings, url)
+        else:
+            yield DirectlyOnSql(settings, opened_engine(settings))
 
 
-def opened_engine(settings: Settings) -> Any:
+def _service_or_lock(settings: Settings, stack: ExitStack) -> str | None:
+    """The service's URL, or None once the lock is ours. Another terminal's short command is waited for."""
+    from store.data_dir import owned
+    from store.errors import DataDirLocked
+
+    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        url = service_url(settings)
+        if url is not None:
+            return url
+        try:
+            stack.enter_context(owned(settings.place.prepare()))
+        except DataDirLocked:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
+        else:
+            return None
+
+
+def opened_engine(settings: Settings) -> "Engine":
     """The database, reachable, migrated, with the default experiment in it."""
     from router.definition import main_experiment
     from router.snapshot import first_split
@@ -176,6 +203,6 @@ def opened_engine(settings: Settings) -> Any:
     engine = open_engine(settings.sql_url)
     check_reachable(engine)
     schema.upgrade(engine)
-    main = main_experiment(settings.experiment, wall_clock_us())
+    main = main_experiment(settings.own_experiment, wall_clock_us())
     experiments.ensure(engine, main, first_split(main, "abctl"), "abctl")
     return engine

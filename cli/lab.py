@@ -11,7 +11,7 @@ from arms.schema import MARKET_V1
 from arms.torch_export import export
 from arms.torch_training import train
 from arms.training import Epoch, Policy, TrainingConfig
-from market.evaluation import play
+from market.evaluation import expected_pnl_usd, play
 from market.labels import DECOY_EXIT, MARKET_EXIT, ExitRule, labelled
 from market.tape import Tape
 from market.worlds import DECOY, DECOY_FAST, NOISE, NOISE_FAST, World, tape_of
@@ -64,7 +64,7 @@ def train_artefact(
     episodes = labelled(course.lessons, course.exit_rule, config.seed)
 
     def evaluate(policy: Policy) -> list[float]:
-        return [result.pnl_micro / 1e6 for result in play(policy, course.judges, preset.window)]
+        return expected_pnl_usd(play(policy, course.judges, preset.window), course.judges).tolist()
 
     fitted = train(episodes, preset, config, evaluate, progress)
     return export(fitted.net, preset, kind, MARKET_V1, fitted.trained, folder), fitted.epochs

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from cli import arm, data, db, demo, doctor, experiment, model, report, serve, split, status
-from cli.failures import FAULT, exit_code_of
+from cli.failures import INTERRUPTED, exit_code_of, sentence_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,7 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="A/B testing and model routing for decision policies.\n\nExit codes: 0 done, 1 fault of abctl, 2 wrong usage,"
-    " 3 refused, 4 not found, 5 conflict, 6 unavailable.",
+    " 3 refused, 4 not found, 5 conflict, 6 unavailable, 130 interrupted, 141 the reader of the output has gone.",
 )
 app.command()(serve.serve)
 app.command()(status.status)
@@ -32,10 +32,11 @@ def main() -> None:
     """The console script: a failure is one sentence on stderr and a documented exit code."""
     try:
         app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except Exception as error:
         code = exit_code_of(error)
         if code is None:
             raise
-        sentence = " ".join(str(error).split())
-        sys.stderr.write(f"abctl: {sentence}\n")
-        sys.exit(code or FAULT)
+        sys.stderr.write(f"abctl: {sentence_of(error)}\n")
+        sys.exit(code)

@@ -8,9 +8,17 @@ import typer
 from cli.options import DataDirOption, JsonOption, ReasonOption
 
 if TYPE_CHECKING:
-    from cli.settings import Settings
+    from cli.lab import Course
+    from store.models import ModelEntry
 
 app = typer.Typer(no_args_is_help=True, help="Train, import, list and promote models.")
+WorldOption = Annotated[
+    str, typer.Option(help="Simulated world to learn in: decoy-fast, decoy, noise-fast, noise.")
+]
+DataOption = Annotated[Path | None, typer.Option(help="Recording to learn from instead of a world.")]
+MarketsOption = Annotated[int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")]
+EpochsOption = Annotated[int, typer.Option(min=1, max=10_000, help="How often to go through them.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")]
 
 
 @app.command()
@@ -18,17 +26,11 @@ def train(
     arm: Annotated[str, typer.Option(help="base or transformer.")],
     output: Annotated[Path, typer.Option(help="Folder for the artefact.")],
     preset: Annotated[str, typer.Option(help="default, large or fast.")] = "fast",
-    world: Annotated[
-        str, typer.Option(help="Simulated world to learn in: decoy-fast, decoy, noise-fast, noise.")
-    ] = "decoy-fast",
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of recordings to learn from instead of a world.")
-    ] = None,
-    markets: Annotated[
-        int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")
-    ] = 1200,
-    epochs: Annotated[int, typer.Option(min=1, max=10_000)] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=1000)] = 0,
+    world: WorldOption = "decoy-fast",
+    data: DataOption = None,
+    markets: MarketsOption = 1200,
+    epochs: EpochsOption = 40,
+    seed: SeedOption = 0,
     register: Annotated[bool, typer.Option(help="Also put it into the registry.")] = True,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -39,33 +41,43 @@ def train(
     """
     from cli.settings import read_settings
     from cli.starting import need_training
-    from cli.terminal import note, print_json
+    from cli.terminal import note, print_json, say
 
     need_training()
+    settings = read_settings(data_dir=data_dir)
     from arms.training import Epoch, TrainingConfig
-    from cli.lab import recorded_course, simulated_course, train_artefact
-
-    if data is None:
-        course = simulated_course(_known_world(world), markets, seed)
-    else:
-        from market.recording import read_tapes
-
-        course = recorded_course(data.name, tuple(read_tapes(data)))
+    from cli.lab import train_artefact
 
     def progress(epoch: Epoch) -> None:
         note(f"{epoch.line}  net PnL/market ${epoch.pnl_usd:+.3f}  {epoch.samples_per_s:,.0f} samples/s")
 
     config = TrainingConfig(epochs=epochs, seed=seed)
-    artefact, _ = train_artefact(arm, preset, course, config, output, progress)
+    artefact, _ = train_artefact(arm, preset, _course(world, data, markets, seed), config, output, progress)
     if register:
-        _register(read_settings(data_dir=data_dir), output)
+        from cli.database import writing
+        from cli.registry import register_own_folder
+
+        with writing(settings) as engine:
+            register_own_folder(engine, output, artefact.arm)
     if as_json:
         print_json({"id": artefact.id, "arm": artefact.arm, "folder": str(output)})
-    else:
-        typer.echo(
-            f"model {artefact.id} in {output}"
-            + ("; serve it: abctl model promote " + artefact.id[:8] if register else "")
-        )
+        return
+    after = f"; serve it: abctl model promote {artefact.id[:12]}" if register else ""
+    say(f"model {artefact.id} in {output}{after}")
+
+
+def _course(world: str, data: Path | None, markets: int, seed: int) -> "Course":
+    """A recording, where one is named, else a world."""
+    from cli.failures import Refused
+    from cli.lab import WORLDS, recorded_course, simulated_course
+
+    if data is not None:
+        from market.recording import read_tapes
+
+        return recorded_course(data.name, tuple(read_tapes(data)))
+    if world not in WORLDS:
+        raise Refused(f"--world must be one of {', '.join(WORLDS)}, not {world!r}")
+    return simulated_course(world, markets, seed)
 
 
 @app.command()
@@ -77,15 +89,17 @@ def starters(
 
     Example: abctl model starters --output starters
     """
+    from cli.failures import REFUSED
     from cli.starting import need_training
+    from cli.terminal import note
 
     need_training()
     from cli.lab import same_starters, train_starters
 
     if not check:
-        train_starters(output, lambda line: typer.echo(line, err=True))
-    elif not same_starters(output, lambda line: typer.echo(line, err=True)):
-        raise typer.Exit(3)
+        train_starters(output, note)
+    elif not same_starters(output, note):
+        raise typer.Exit(REFUSED)
 
 
 @app.command(name="import")
@@ -101,22 +115,20 @@ def import_(
 
     Example: abctl model import my_policy.onnx --arm transformer --window 20
     """
-    from cli.failures import Refused
+    from cli.database import writing
+    from cli.registry import register_onnx, register_own_folder
     from cli.settings import read_settings
-    from cli.terminal import print_json
+    from cli.terminal import print_json, say
 
-    settings = read_settings(data_dir=data_dir)
-    if file.is_dir():
-        entry_id = _register(settings, file)
-        _check_arm(settings, entry_id, arm)
-    else:
-        entry_id = register_onnx(settings, arm, file, window, output, promote=False)
-    if not entry_id:
-        raise Refused(f"{file} could not be imported")
+    with writing(read_settings(data_dir=data_dir)) as engine:
+        if file.is_dir():
+            model_id = register_own_folder(engine, file, arm)
+        else:
+            model_id = register_onnx(engine, arm, file, window, output)
     if as_json:
-        print_json({"id": entry_id, "arm": arm})
+        print_json({"id": model_id, "arm": arm})
     else:
-        typer.echo(f"model {entry_id} is registered; serve it: abctl model promote {entry_id[:8]}")
+        say(f"model {model_id} is registered; serve it: abctl model promote {model_id[:12]}")
 
 
 @app.command(name="list")
@@ -129,36 +141,32 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
     from cli.database import reading
     from cli.settings import read_settings
-    from cli.terminal import print_json, table, time_text
+    from cli.terminal import Table, print_json, show
     from store import models
 
     with reading(read_settings(data_dir=data_dir)) as connection:
         entries = models.listed(connection)
         champions = set(models.champions(connection).values())
-    rows = []
-    for entry in entries:
-        facts = json.loads(entry.facts)
-        serving = "champion" if entry.id in champions else ""
-        rows.append(
-            [
-                entry.id[:12],
-                entry.arm,
-                facts["kind"],
-                facts.get("preset") or None,
-                facts["window"],
-                serving,
-                time_text(entry.created_at_us),
-            ]
-        )
     if as_json:
-        print_json(
-            [
-                {"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions}
-                for e in entries
-            ]
-        )
-    else:
-        table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4)
+        found = [
+            {"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions}
+            for e in entries
+        ]
+        print_json(found)
+        return
+    rows = [_row(entry, entry.id in champions) for entry in entries]
+    show(Table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4))
+
+
+def _row(entry: "ModelEntry", is_champion: bool) -> list[object]:
+    import json
+
+    from cli.terminal import time_text
+
+    facts = json.loads(entry.facts)
+    preset, serves = facts.get("preset") or None, "yes" if is_champion else None
+    registered = time_text(entry.created_at_us)
+    return [entry.id[:12], entry.arm, facts["kind"], preset, facts["window"], serves, registered]
 
 
 @app.command()
@@ -167,6 +175,7 @@ def promote(
     arm: Annotated[str | None, typer.Option(help="Arm that it must be a model of.")] = None,
     reason: ReasonOption = "",
     data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a model its arm's champion: running services load it within a second.
 
@@ -174,86 +183,19 @@ def promote(
     """
     from cli.database import writing
     from cli.failures import Refused
+    from cli.registry import check_servable, make_champion
     from cli.settings import read_settings
+    from cli.terminal import print_json, say
+    from store import models
 
     with writing(read_settings(data_dir=data_dir)) as engine:
-        from store import models
-
         with engine.connect() as connection:
             entry = models.find(connection, model)
         if arm is not None and arm != entry.arm:
             raise Refused(f"model {entry.id} is one of arm {entry.arm!r}, not {arm!r}; import it for {arm!r}")
         check_servable(engine, entry.id)
         make_champion(engine, entry.id, entry.arm, reason)
-    typer.echo(f"arm {entry.arm} serves model {entry.id} from now on")
-
-
-def check_servable(engine: object, model_id: str) -> None:
-    """Loads a registered model with all checks, as a service would, before anybody depends on it."""
-    import tempfile
-
-    from arms.schema import MARKET_V1
-    from router.service import load_model
-
-    with tempfile.TemporaryDirectory() as folder:
-        load_model(engine, Path(folder), model_id, MARKET_V1)  # type: ignore[arg-type]
-
-
-def make_champion(engine: object, model_id: str, arm: str, reason: str) -> None:
-    """Appends the change of the alias."""
-    from cli.finding import actor
-    from store import models
-    from store.clock import wall_clock_us
-
-    change = models.AliasChange(arm, "champion", model_id, wall_clock_us(), actor(), reason)
-    models.set_alias(engine, change)  # type: ignore[arg-type]
-
-
-def register_onnx(settings: "Settings", arm: str, file: Path, window: int, output: str, promote: bool) -> str:
-    """Wraps a plain ONNX file as an artefact and registers it."""
-    import tempfile
-
-    from arms.onnx_import import import_onnx
-    from arms.schema import MARKET_V1
-    from cli.database import writing
-    from cli.failures import Refused
-    from cli.finding import actor
-    from cli.starters import register_folder
-
-    if output not in ("probs", "logits"):
-        raise Refused(f"--output must be probs or logits, not {output!r}")
-    with tempfile.TemporaryDirectory() as folder, writing(settings) as engine:
-        import_onnx(file, Path(folder) / arm, arm, window, MARKET_V1, output)
-        entry_id = register_folder(engine, Path(folder) / arm, actor())
-        if promote:
-            make_champion(engine, entry_id, arm, f"added from {file.name}")
-    return entry_id
-
-
-def _register(settings: "Settings", folder: Path) -> str:
-    from cli.database import writing
-    from cli.finding import actor
-    from cli.starters import register_folder
-
-    with writing(settings) as engine:
-        return register_folder(engine, folder, actor())
-
-
-def _check_arm(settings: "Settings", entry_id: str, arm: str) -> None:
-    from cli.database import reading
-    from cli.failures import Refused
-    from store import models
-
-    with reading(settings) as connection:
-        entry = models.find(connection, entry_id)
-    if entry.arm != arm:
-        raise Refused(f"the artefact says it is a model of arm {entry.arm!r}, not {arm!r}")
-
-
-def _known_world(name: str) -> str:
-    from cli.failures import Refused
-    from cli.lab import WORLDS
-
-    if name not in WORLDS:
-        raise Refused(f"--world must be one of {', '.join(WORLDS)}, not {name!r}")
-    return name
+    if as_json:
+        print_json({"id": entry.id, "arm": entry.arm, "alias": "champion"})
+    else:
+        say(f"arm {entry.arm} serves model {entry.id} from now on")

@@ -15,5 +15,6 @@ UrlOption = Annotated[
     str | None,
     typer.Option("--url", help="A running service. [env: ABCTL_URL; default: the data directory's]"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")]
+WaitOption = Annotated[bool, typer.Option(help="Wait until the change is in force everywhere.")]

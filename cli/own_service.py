@@ -1,5 +1,6 @@
 """A service of one's own as a child process, and `abctl` commands against it, as a user would type them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,52 +12,72 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.failures import CommandFailed, Unavailable
+from store.data_dir import DataDir, read_service
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
-_ENTRY = [sys.executable, "-P", "-c", "from cli.main import main; main()"]
+_COMMAND = "from cli.main import main; main()"
+_FOLLOWED = f"from cli.processes import follow; follow({{fd}}, {STOP_TIMEOUT_S}); {_COMMAND}"
 
 
 @dataclass(slots=True)
 class OwnService:
-    """`abctl serve` on a free port with its data in `data_dir`; ended by `stop`."""
+    """`abctl serve` with its data in `data_dir`; ended by `stop`, and in order too when this process dies.
+
+    environment: settings besides the data directory. flags: more words for `abctl serve`.
+    """
 
     data_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
     url: str = ""
+    _life_fd: int = -1
 
     def start(self, port: int = 0) -> None:
-        """Starts the service and waits until it is ready."""
+        """Starts the service (port 0: a free one) and waits until it is ready."""
+        self.launch(port)
+        try:
+            self.url = self._wait_until_ready()
+        except Unavailable:
+            self.stop()
+            raise
+
+    def launch(self, port: int = 0) -> "subprocess.Popen[bytes]":
+        """Starts the service and waits for nothing."""
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (self.data_dir / "service.json").unlink(missing_ok=True)
-        with (self.data_dir / "service.log").open("ab") as log:
+        self._forget()
+        life_fd, self._life_fd = os.pipe()
+        python = [sys.executable, "-P", "-c", _FOLLOWED.format(fd=life_fd)]
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
-                [*_ENTRY, "serve", "--port", str(port)],
+                [*python, "serve", "--port", str(port), *self.flags],
                 env=self._environment(),
+                pass_fds=(life_fd,),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.url = self._wait_until_ready()
+        os.close(life_fd)
+        return self.process
 
     def stop(self) -> None:
         """TERM, and waits until everything has ended."""
-        if self.process is None:
-            return
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.process = None
+        self._forget()
 
     def command(self, *words: str) -> str:
         """What `abctl WORDS` prints on stdout."""
         done = subprocess.run(  # noqa: S603
-            [*_ENTRY, *words],
+            [sys.executable, "-P", "-c", _COMMAND, *words],
             env=self._environment(),
             capture_output=True,
             text=True,
@@ -64,27 +85,38 @@ class OwnService:
             timeout=300,
         )
         if done.returncode != 0:
-            raise CommandFailed(
-                f"abctl {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            said = done.stderr.strip() or done.stdout.strip()
+            raise CommandFailed(f"abctl {' '.join(words)} failed: {said}")
         return done.stdout
+
+    @property
+    def log(self) -> Path:
+        """What the service says."""
+        return DataDir(self.data_dir).log
+
+    def _forget(self) -> None:
+        if self._life_fd >= 0:
+            os.close(self._life_fd)
+        self._life_fd = -1
 
     def _environment(self) -> dict[str, str]:
         own = {k: v for k, v in os.environ.items() if k not in {"ABCTL_URL", "ABCTL_PORT"}}
         return {**own, "ABCTL_DATA_DIR": str(self.data_dir.resolve()), **self.environment}
 
     def _wait_until_ready(self) -> str:
-        from store.data_dir import DataDir, read_service
-
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
+        process = self.process
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while process is not None and process.poll() is None and time.monotonic() < deadline_s:
             announced = read_service(DataDir(self.data_dir))
-            if announced is not None and _is_ready(announced.url):
+            if announced is not None and announced.pid == process.pid and _is_ready(announced.url):
                 return announced.url
-            if self.process is not None and self.process.poll() is not None:
-                break
             time.sleep(0.05)
-        raise Unavailable(f"the service did not become ready; see {self.data_dir / 'service.log'}")
+        raise Unavailable(f"the service did not become ready: {self._last_line()} (more in {self.log})")
+
+    def _last_line(self) -> str:
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            return self.log.read_text(errors="replace").splitlines()[-1]
+        return "it said nothing"
 
 
 def _is_ready(url: str) -> bool:

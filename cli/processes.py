@@ -1,38 +1,81 @@
-"""The child processes of `abctl serve`: an HTTP worker, and the shipper that carries journals to SQL."""
+"""The child processes of `abctl serve`: an HTTP worker, and the shipper that carries journals to SQL.
 
-import json
+Nothing heavy is imported before a child has learned how to die with its supervisor.
+"""
+
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from cli.supervisor import CONFIG_ENV
+import msgspec
 
-
-def configuration() -> dict[str, Any]:
-    """What the supervisor handed over; taken out of the environment, for it may hold a password."""
-    config: dict[str, Any] = json.loads(os.environ.pop(CONFIG_ENV))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    return config
+DEATH_GRACE_S = 1.0
+"""How long a child may still answer after its supervisor has died."""
+LAST_WORDS_BYTES = 512
+LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 
-def die_with(life_fd: int) -> None:
-    """Ends this process when the supervisor's end of a pipe closes, however the supervisor died."""
+class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child reads from its stdin: not from arguments or environment, for it may hold a password.
+
+    life_fd ends when the supervisor dies; into words_fd a child writes why it cannot go on.
+    """
+
+    data_dir: str
+    metrics_dir: str
+    sql_url: str
+    redis_url: str
+    experiment: str
+    split_lead_s: float
+    fsync_interval_s: float
+    journal_quota_bytes: int
+    listen_fd: int
+    life_fd: int
+    words_fd: int
+
+
+def follow(life_fd: int, grace_s: float) -> None:
+    """TERM for this process, KILL after grace_s, when the other end of a pipe closes: its owner has died."""
 
     def watch() -> None:
         os.read(life_fd, 1)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_s)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="life", daemon=True).start()
 
 
 def worker() -> None:
     """One HTTP worker on the inherited socket."""
-    config = configuration()
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = config["metrics_dir"]
+    _run(_serve_http)
+
+
+def shipper() -> None:
+    """Carries this node's journals to the stream, and the stream to SQL."""
+    _run(_carry)
+
+
+def _run(work: Callable[[ProcessConfig], None]) -> None:
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=ProcessConfig)
+    follow(config.life_fd, DEATH_GRACE_S)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    try:
+        work(config)
+    except Exception as error:
+        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        os.write(config.words_fd, words.encode()[:LAST_WORDS_BYTES] + b"\n")
+        raise
+
+
+def _serve_http(config: ProcessConfig) -> None:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = config.metrics_dir
     import uvicorn
 
     from router.app import create_app
@@ -42,20 +85,18 @@ def worker() -> None:
     from store.data_dir import DataDir
     from store.sql import open_engine
 
-    die_with(config["life_fd"])
     service = build(
         ServiceConfig(
-            data_dir=DataDir(Path(config["data_dir"])),
-            default_experiment=config["experiment"],
-            split_lead_s=config["split_lead_s"],
-            fsync_interval_s=config["fsync_interval_s"],
-            journal_quota_bytes=config["journal_quota_bytes"],
+            data_dir=DataDir(Path(config.data_dir)),
+            default_experiment=config.experiment,
+            split_lead_s=config.split_lead_s,
+            fsync_interval_s=config.fsync_interval_s,
+            journal_quota_bytes=config.journal_quota_bytes,
         ),
-        open_engine(config["sql_url"]),
-        RedisFirstSight(config["redis_url"]),
+        open_engine(config.sql_url),
+        RedisFirstSight(config.redis_url),
         wall_clock_us,
     )
-    listener = socket.socket(fileno=config["listen_fd"])
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(service),
@@ -69,20 +110,19 @@ def worker() -> None:
             timeout_graceful_shutdown=5,
         )
     )
-    server.run(sockets=[listener])
+    server.run(sockets=[socket.socket(fileno=config.listen_fd)])
+    if not server.started:
+        raise RuntimeError("the HTTP server did not start: see the lines above")
 
 
-def shipper() -> None:
-    """Carries this node's journals to the stream, and the stream to SQL."""
-    config = configuration()
+def _carry(config: ProcessConfig) -> None:
     from cli.carrier import Carrier
     from store.clock import wall_clock_us
     from store.data_dir import DataDir
     from store.sql import open_engine
 
-    die_with(config["life_fd"])
-    data_dir = DataDir(Path(config["data_dir"]))
-    carrier = Carrier(data_dir, open_engine(config["sql_url"]), config["redis_url"], wall_clock_us)
-    signal.signal(signal.SIGTERM, lambda *_: carrier.stop())
-    signal.signal(signal.SIGINT, lambda *_: carrier.stop())
+    data_dir = DataDir(Path(config.data_dir))
+    carrier = Carrier(data_dir, open_engine(config.sql_url), config.redis_url, wall_clock_us)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: carrier.stop())
     carrier.run()

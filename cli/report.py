@@ -16,14 +16,16 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+DaysOption = Annotated[
+    int,
+    typer.Option(min=1, max=3650, help="Days of the descriptive window; the verdict runs from the start."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print; csv has one row per arm.")]
+
+
 def report(
-    days: Annotated[
-        int,
-        typer.Option(
-            min=1, max=3650, help="Days of the descriptive window; the verdict always runs from the start."
-        ),
-    ] = 7,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.TABLE,  # noqa: A002
+    days: DaysOption = 7,
+    form: FormatOption = Format.TABLE,
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
@@ -33,29 +35,35 @@ def report(
 
     Example: abctl report --days 7
     """
+    if as_json and form is Format.CSV:
+        raise typer.BadParameter("--json and --format csv contradict each other: give one of them")
     from cli.gateway import gateway
-    from cli.report_view import say_where, show_report
+    from cli.report_view import show_report
     from cli.settings import read_settings
-    from cli.terminal import print_json
+    from cli.terminal import note, print_json
 
     settings = read_settings(experiment=experiment, data_dir=data_dir, url=url)
     with gateway(settings) as facts:
         found = facts.report(settings.experiment, days)
         where = facts.where
-    if as_json or format is Format.JSON:
+    if as_json or form is Format.JSON:
         print_json(found)
-    elif format is Format.CSV:
+    elif form is Format.CSV:
         _print_csv(found["arms"])
     else:
         show_report(found)
-        say_where(where)
+        note(f"({where})")
 
 
 def _print_csv(arms: dict[str, dict[str, object]]) -> None:
     import csv
-    import sys
+    import io
+
+    from cli.terminal import say
 
     names = list(next(iter(arms.values())))
-    writer = csv.writer(sys.stdout)
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\n")
     writer.writerow(["arm", *names])
     writer.writerows([arm, *("" if row[n] is None else row[n] for n in names)] for arm, row in arms.items())
+    say(page.getvalue().rstrip("\n"))

@@ -1,156 +1,171 @@
-"""The report on a terminal, from its JSON shape."""
+"""The report on a terminal, from its JSON shape: the verdict first, what is not evidence last."""
 
 from typing import Any
 
-from cli.terminal import note, paragraph, percent, share_text, table, time_text, usd
+from cli.terminal import (
+    Table,
+    paragraph,
+    percent,
+    points,
+    say,
+    share_text,
+    show,
+    signed_usd,
+    time_text,
+    usd,
+    words_of,
+)
 
-_NAMES = {"win_rate": "win rate", "profit_rate": "P(profit | assigned)", "pnl": "net PnL per unit"}
+Shape = dict[str, Any]
+_NAMES = {"win_rate": "win rate", "profit_rate": "P(profit)", "pnl": "PnL/unit"}
+_STYLES = {"better": "bold green", "worse": "bold red"}
 
 
-def show_report(report: dict[str, Any]) -> None:
-    """Headline first, then the adjusted rates, then raw rates, then what a naive test would have said."""
-    _show_headline(report)
-    _show_arms(report)
-    _show_raw(report)
-    _show_stages(report)
-    _show_checks(report)
-    for warning in report["warnings"]:
-        paragraph(f"! {warning}", style="yellow")
-
-
-def _show_headline(report: dict[str, Any]) -> None:
+def show_report(report: Shape) -> None:
+    """Verdict, effect, adjusted rates, raw rates, units, stages, checks, and a naive test as a warning example."""
     verdict = report["verdict"]
-    style = {"better": "bold green", "worse": "bold red"}.get(verdict["verdict"], "bold")
-    paragraph(
-        f"{report['experiment']}: {report['treatment']} against {report['control']}: {verdict['verdict']}",
-        style,
-    )
+    against = f"{report['experiment']}: {report['treatment']} against {report['control']}"
+    paragraph(f"{against}: {verdict['verdict']}", _STYLES.get(verdict["verdict"], "bold"))
     paragraph(verdict["reason"])
-    paragraph(report["estimand"], style="dim")
+    for table in (effect_table(report), adjusted_table(report)):
+        say("")
+        show(table)
+    paragraph(report["estimand"], "dim")
+    for table in (raw_table(report), money_table(report), units_table(report), *window_tables(report)):
+        say("")
+        show(table)
+    say("")
+    show(stages_table(report))
+    for line in check_lines(report):
+        paragraph(line)
+    for warning in report["warnings"]:
+        paragraph(f"! {warning}", "yellow")
+    say("")
+    paragraph(naive_line(report), "dim")
 
 
-def _effect_row(name: str, effect: dict[str, Any], money: bool) -> list[str | None]:
-    form = usd if money else points
-    row = [form(effect[k]) for k in ("lower_one_sided", "estimate", "low", "high")]
-    return [name, *row, None if effect["e_value"] is None else f"{effect['e_value']:.3g}", effect["status"]]
+def effect_table(report: Shape) -> Table:
+    """The lower bound before the estimate: an estimate alone is read as a promise."""
+    effects = [report["effect"]]
+    if report["effect"]["metric"] != "pnl":
+        effects.append(report["pnl_effect"])
+    title = f"Effect since the start: {report['treatment']} minus {report['control']}, {report['fill']} fills"
+    columns = ["", "low", "estimate", "high", "low, one-sided", "E", "status"]
+    return Table(title, columns, [_effect_row(e) for e in effects])
 
 
-def points(value: float | None) -> str | None:
-    """A difference of shares in percentage points."""
-    return None if value is None else f"{100 * value:+.1f} pp"
+def _effect_row(effect: Shape) -> list[object]:
+    form = signed_usd if effect["metric"] == "pnl" else points
+    bounds = [form(effect[name]) for name in ("low", "estimate", "high", "lower_one_sided")]
+    e_value = None if effect["e_value"] is None else f"{effect['e_value']:.3g}"
+    return [_NAMES[effect["metric"]], *bounds, e_value, effect["status"].replace("_", " ")]
 
 
-def _show_arms(report: dict[str, Any]) -> None:
-    effect, pnl = report["effect"], report["pnl_effect"]
-    rows = [_effect_row(_NAMES[effect["metric"]], effect, effect["metric"] == "pnl")]
-    if effect["metric"] != "pnl":
-        rows.append(_effect_row(_NAMES["pnl"], pnl, money=True))
-    title = f"Effect since the start ({report['treatment']} - {report['control']}, {report['fill']} fills)"
-    table(title, ["", "at least", "estimate", "low", "high", "E", "status"], rows)
-    metric = {"win_rate": "win_rate_adjusted", "profit_rate": "profit_rate_adjusted"}.get(effect["metric"])
-    arms = report["arms"]
-    adjusted = [
-        [arm, percent(row[metric]) if metric else None, usd(row["pnl_per_unit_adjusted_usd"])]
-        for arm, row in arms.items()
+def adjusted_table(report: Shape) -> Table:
+    """Rates that may be compared across stages."""
+    metric = report["effect"]["metric"]
+    rates = [] if metric == "pnl" else [_NAMES[metric]]
+    rows = [
+        [
+            arm,
+            *(percent(row[f"{metric}_adjusted"]) for _ in rates),
+            usd(row["pnl_per_unit_adjusted_usd"]),
+        ]
+        for arm, row in report["arms"].items()
     ]
-    table(
-        "Adjusted rates, whose difference is the effect",
-        ["arm", _NAMES[effect["metric"]], "PnL/unit"],
-        adjusted,
-    )
+    return Table("Adjusted rates: their difference is the estimate", ["arm", *rates, "PnL/unit"], rows)
+
+
+def raw_table(report: Shape) -> Table:
+    """Rates as counted."""
+    columns = ["arm", "P(profit)", "95%", "win rate", "95%", "traded", "fallback"]
+    rows = [
+        [
+            arm,
+            percent(row["profit_rate"]),
+            _interval(row["profit_rate_low"], row["profit_rate_high"]),
+            percent(row["win_rate"]),
+            _interval(row["win_rate_low"], row["win_rate_high"]),
+            percent(row["trade_rate"]),
+            percent(row["fallback_rate"]),
+        ]
+        for arm, row in report["arms"].items()
+    ]
+    return Table("Raw rates, for one look, not comparable across stages", columns, rows)
 
 
 def _interval(low: float | None, high: float | None) -> str | None:
     return None if low is None or high is None else f"{100 * low:.0f}-{100 * high:.0f}%"
 
 
-def _show_raw(report: dict[str, Any]) -> None:
-    counts, rates, money = [], [], []
-    for arm, row in report["arms"].items():
-        names = ("units", "mature", "pending", "missing", "traded", "wins", "zeros", "trades")
-        counts.append([arm, *(f"{row[n]:,}" for n in names)])
-        rates.append(
-            [
-                arm,
-                percent(row["win_rate"]),
-                _interval(row["win_rate_low"], row["win_rate_high"]),
-                percent(row["profit_rate"]),
-                _interval(row["profit_rate_low"], row["profit_rate_high"]),
-                percent(row["trade_rate"]),
-                percent(row["fallback_rate"]),
-            ]
-        )
-        money.append(
-            [
-                arm,
-                *(
-                    usd(row[n])
-                    for n in (
-                        "pnl_per_unit_usd",
-                        "pnl_low_usd",
-                        "pnl_high_usd",
-                        "pnl_per_staked_usd",
-                        "fee_usd",
-                    )
-                ),
-            ]
-        )
-    table(
-        "Units by assigned arm",
-        ["arm", "units", "mature", "pending", "missing", "traded", "wins", "zeros", "trades"],
-        counts,
+def money_table(report: Shape) -> Table:
+    """Money as counted, net of fees."""
+    names = (
+        "pnl_per_unit_usd",
+        "pnl_low_usd",
+        "pnl_high_usd",
+        "pnl_per_staked_usd",
+        "stake_usd",
+        "fee_usd",
+        "pnl_usd",
     )
-    table(
-        "Raw rates (95% intervals, one look; not comparable across stages)",
-        ["arm", "win rate", "", "P(profit)", "", "traded", "fallback"],
-        rates,
-    )
-    table("Money, raw", ["arm", "PnL/unit", "low", "high", "PnL per $", "fees"], money)
+    columns = ["arm", "PnL/unit", "low", "high", "PnL per $", "staked", "fees", "PnL"]
+    rows = [[arm, *(usd(row[n]) for n in names)] for arm, row in report["arms"].items()]
+    return Table("Raw money, net of fees", columns, rows)
+
+
+def units_table(report: Shape) -> Table:
+    """Where the units are."""
+    names = ("units", "mature", "pending", "missing", "traded", "wins", "zeros", "trades")
+    rows = [[arm, *(f"{row[n]:,}" for n in names)] for arm, row in report["arms"].items()]
+    return Table("Units by assigned arm", ["arm", *names], rows)
+
+
+def window_tables(report: Shape) -> list[Table]:
+    """The last days, where they are not everything."""
     window = report["window"]
-    if not window["covers_all"]:
-        rows = [
-            [arm, f"{r['mature']:,}", f"{r['traded']:,}", f"{r['wins']:,}", usd(r["pnl_usd"])]
-            for arm, r in window["arms"].items()
+    if window["covers_all"]:
+        return []
+    names = ("mature", "traded", "wins", "trades", "decisions")
+    rows = [
+        [arm, *(f"{row[n]:,}" for n in names), usd(row["pnl_usd"])] for arm, row in window["arms"].items()
+    ]
+    return [Table(f"Last {report['days']} days ({window['label']})", ["arm", *names, "PnL"], rows)]
+
+
+def stages_table(report: Shape) -> Table:
+    """One row per split, in time."""
+    form = signed_usd if report["effect"]["metric"] == "pnl" else points
+    rows = [
+        [
+            f"v{stage['version']}",
+            time_text(stage["started_us"]),
+            " ".join(f"{arm} {share_text(share)}" for arm, share in stage["weights"].items()),
+            "/".join(f"{n:,}" for n in stage["counts"].values()),
+            form(stage["estimate"]),
+            None if stage["srm_p"] is None else f"{stage['srm_p']:.2g}",
         ]
-        table(
-            f"Last {report['days']} days ({window['label']})",
-            ["arm", "mature", "traded", "wins", "PnL"],
-            rows,
-        )
+        for stage in report["stages"]
+    ]
+    return Table("Stages, raw", ["", "from", "split", "units", "effect", "SRM p"], rows, left=3)
 
 
-def _show_stages(report: dict[str, Any]) -> None:
-    rows = []
-    for stage in report["stages"]:
-        shares = " ".join(f"{arm} {share_text(w)}" for arm, w in stage["weights"].items())
-        units = "/".join(str(n) for n in stage["counts"].values())
-        p = stage["srm_p"]
-        rows.append(
-            [
-                f"v{stage['version']}",
-                time_text(stage["started_us"]),
-                shares,
-                units,
-                None if p is None else f"{p:.3f}",
-            ]
-        )
-    table("Stages", ["", "from", "split", "units", "SRM p"], rows, left=3)
+def check_lines(report: Shape) -> list[str]:
+    """Whether the coin fell as it should, and what is not in the numbers."""
+    srm = report["srm"]
+    state = "ALARM, the units did not fall as the split says" if srm["alarm"] else "clean"
+    return [
+        f"Assignment (SRM over all stages): {state}; E = {srm['e_value']:.3g}, alarm at 1,000.",
+        f"Left out or odd: {words_of(report['excluded'])}.",
+    ]
 
 
-def _show_checks(report: dict[str, Any]) -> None:
-    srm, naive, excluded = report["srm"], report["naive"], report["excluded"]
-    alarm = "ALARM: the coin did not fall as the split said" if srm["alarm"] else "clean"
-    paragraph(f"Assignment (SRM over all stages): {alarm}, E = {srm['e_value']:.3g}, p = {srm['p']:.3g}.")
-    left_out = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in excluded.items() if count)
-    paragraph(f"Left out or odd: {left_out or 'nothing'}.")
-    said = (
-        "nothing (no trades in one arm)"
-        if naive["p"] is None
-        else f"z = {naive['z']:.2f}, p = {naive['p']:.2g}"
+def naive_line(report: Shape) -> str:
+    """What a reader of other tools would have been told."""
+    naive = report["naive"]
+    if naive["p"] is None:
+        return "Not evidence: a naive per-trade test would have said nothing, for an arm has no trades."
+    return (
+        f"Not evidence: a naive per-trade test would have said z = {naive['z']:.2f}, p = {naive['p']:.2g},"
+        " as if trades were independent, looked at once and the split never changed."
     )
-    paragraph(f"Not evidence - {naive['label'].split(':')[0]}: {said}.", style="dim")
-
-
-def say_where(where: str) -> None:
-    """Which way the facts came."""
-    note(f"({where})")

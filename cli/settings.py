@@ -1,8 +1,13 @@
-"""Every setting, from flags, the environment (ABCTL_...) and abctl.toml; flags win, then the environment."""
+"""Every setting, from flags, the environment (ABCTL_...) and abctl.toml; flags win, then the environment.
 
+docs/settings.md is the table of these fields for users.
+"""
+
+import os
+import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,11 +18,15 @@ from pydantic_settings import (
 from cli.failures import Refused
 from store.data_dir import DataDir
 
+PREFIX = "ABCTL_"
+FILE = "abctl.toml"
+BESIDE_SETTINGS = {"ABCTL_ACTOR", "ABCTL_PROCESS"}
+
 
 class Settings(BaseSettings):
     """The settings of one command."""
 
-    model_config = SettingsConfigDict(env_prefix="ABCTL_", toml_file="abctl.toml", extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid")
 
     data_dir: Path = Path(".abctl")
     host: str = "127.0.0.1"
@@ -32,6 +41,7 @@ class Settings(BaseSettings):
     split_lead_s: float = Field(default=2.0, gt=1.0, le=60.0)
     fsync_interval_s: float = Field(default=0.05, gt=0.0, le=10.0)
     journal_quota_bytes: int = Field(default=2 << 30, ge=1 << 20)
+    _flags: frozenset[str] = PrivateAttr(default=frozenset())
 
     @classmethod
     def settings_customise_sources(
@@ -45,6 +55,20 @@ class Settings(BaseSettings):
         """Flags, environment, file: in this order."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} must begin with http:// or https://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
     @property
     def place(self) -> DataDir:
         """The data directory."""
@@ -55,13 +79,37 @@ class Settings(BaseSettings):
         """The database: SQLite in the data directory unless another is named."""
         return self.database_url or f"sqlite:///{self.place.database.resolve()}"
 
+    @property
+    def own_experiment(self) -> str:
+        """The experiment that exists from the start. A flag names an experiment, and never makes one by a typo."""
+        return "main" if "experiment" in self._flags else self.experiment
+
 
 def read_settings(**flags: object) -> Settings:
     """The settings, or one sentence that names the one that is wrong. Flags that are None were not given."""
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Refused(f"{FILE} is not TOML: {error}; mend it or move it away") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise Refused(f"setting {name} (ABCTL_{name.upper()}): {first['msg']}") from error
+        raise _refused(error) from error
+    settings._flags = frozenset(given)
+    return settings
+
+
+def _refused(error: ValidationError) -> Refused:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return Refused(f"{FILE}: there is no setting {name!r}; known are {', '.join(Settings.model_fields)}")
+    rule = first["msg"].removeprefix("Value error, ")
+    return Refused(f"setting {name} ({PREFIX}{name.upper()}): {rule[0].lower()}{rule[1:]}")
+
+
+def strangers() -> list[str]:
+    """Variables that look like settings and are none: a misspelt one would be ignored in silence."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | BESIDE_SETTINGS
+    return sorted(
+        n for n in os.environ if n.startswith(PREFIX) and n not in known and not n.startswith("ABCTL_TEST_")
+    )

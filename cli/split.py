@@ -1,15 +1,17 @@
 """`abctl split ...`."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import DataDirOption, ExperimentOption, JsonOption, ReasonOption, UrlOption
+from cli.options import DataDirOption, ExperimentOption, JsonOption, ReasonOption, UrlOption, WaitOption
 
 if TYPE_CHECKING:
     from cli.settings import Settings
 
+Shape = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, help="Show and change which share of units each arm gets.")
 ShareArgument = Annotated[str, typer.Argument(help="Share of units, 0 to 1, a multiple of 0.000001.")]
 
@@ -21,19 +23,19 @@ def show(
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the split in force.
+    """Show the newest split.
 
     Example: abctl split show
     """
-    settings = _settings(experiment, data_dir, url)
     from cli.gateway import gateway
-    from cli.report_view import say_where
+    from cli.terminal import note
 
+    settings = _settings(experiment, data_dir, url)
     with gateway(settings) as facts:
         split = facts.split(settings.experiment)
         where = facts.where
     _print(split, as_json)
-    say_where(where)
+    note(f"({where})")
 
 
 @app.command(name="set")
@@ -41,7 +43,7 @@ def set_(
     arm: Annotated[str, typer.Argument(help="Arm that gets the share.")],
     share: ShareArgument,
     reason: ReasonOption = "",
-    wait: Annotated[bool, typer.Option(help="Wait until the change is in force everywhere.")] = True,
+    wait: WaitOption = True,
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
@@ -51,22 +53,23 @@ def set_(
 
     Example: abctl split set transformer 0.1
     """
-    settings = _settings(experiment, data_dir, url)
     from cli.gateway import gateway
-    from cli.report_view import say_where
 
+    settings = _settings(experiment, data_dir, url)
     with gateway(settings) as facts:
         split = facts.set_share(settings.experiment, arm, share, reason)
         where = facts.where
-    _announce(split, wait, as_json)
-    say_where(where)
+    _announce(split, where)
+    if wait:
+        _wait_for(split)
+    _print(split, as_json)
 
 
 @app.command()
 def restore(
     version: Annotated[int, typer.Argument(help="Version to reinstate verbatim.")],
     reason: ReasonOption = "",
-    wait: Annotated[bool, typer.Option(help="Wait until the change is in force everywhere.")] = True,
+    wait: WaitOption = True,
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
@@ -76,15 +79,16 @@ def restore(
 
     Example: abctl split restore 1
     """
-    settings = _settings(experiment, data_dir, url)
     from cli.gateway import gateway
-    from cli.report_view import say_where
 
+    settings = _settings(experiment, data_dir, url)
     with gateway(settings) as facts:
         split = facts.restore(settings.experiment, version, reason)
         where = facts.where
-    _announce(split, wait, as_json)
-    say_where(where)
+    _announce(split, where)
+    if wait:
+        _wait_for(split)
+    _print(split, as_json)
 
 
 @app.command()
@@ -98,20 +102,22 @@ def history(
 
     Example: abctl split history
     """
-    settings = _settings(experiment, data_dir, url)
     from cli.gateway import gateway
-    from cli.terminal import print_json, table, time_text
+    from cli.terminal import Table, print_json, time_text
+    from cli.terminal import show as show_table
 
+    settings = _settings(experiment, data_dir, url)
     with gateway(settings) as facts:
         splits = facts.split_history(settings.experiment)
     if as_json:
         print_json(splits)
         return
     rows = [
-        [s["version"], time_text(_us(s["effective_at"])), _weights(s), s["actor"], s["reason"]]
+        [s["version"], time_text(_effective_us(s)), _weights(s), s["actor"], s["reason"] or None]
         for s in splits
     ]
-    table(f"Split of {settings.experiment}", ["v", "in force from", "shares", "by", "why"], rows, left=5)
+    columns = ["v", "in force from", "shares", "by", "why"]
+    show_table(Table(f"Split of {settings.experiment}", columns, rows, left=5, wraps=4))
 
 
 @app.command()
@@ -121,16 +127,18 @@ def kill(
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop an arm at once; the control answers instead. Needs neither Redis nor SQL; survives restarts until lifted.
 
     Example: abctl split kill transformer --reason "prices look wrong"
     """
+    from cli.killing import kill_arm
+
     settings = _settings(experiment, data_dir, url)
-    _change_kill(settings, arm, "killed", reason)
-    typer.echo(
-        f"{arm} is killed in {settings.experiment}: it serves nothing from 0.25 s after now; lift with: abctl split lift {arm}"
-    )
+    where = kill_arm(settings, arm, reason)
+    told = f"{arm} is killed in {settings.experiment} and serves nothing from 0.25 s after now"
+    _told(f"{told}; lift it: abctl split lift {arm}", where, _kill_shape(settings, arm, "killed"), as_json)
 
 
 @app.command()
@@ -140,76 +148,70 @@ def lift(
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Lift the kill of an arm.
 
     Example: abctl split lift transformer
     """
+    from cli.killing import lift_arm
+
     settings = _settings(experiment, data_dir, url)
-    _change_kill(settings, arm, "lifted", reason)
-    typer.echo(f"{arm} may serve again in {settings.experiment}")
+    where = lift_arm(settings, arm, reason)
+    told = f"{arm} may serve again in {settings.experiment}"
+    _told(told, where, _kill_shape(settings, arm, "lifted"), as_json)
 
 
-def _change_kill(settings: "Settings", arm: str, state: str, reason: str) -> None:
-    """Through the service where one is known; else by the KILL file alone, which every worker polls."""
-    from cli.finding import actor, call, service_url
-    from router import kills
-    from store.clock import wall_clock_us
+def _kill_shape(settings: "Settings", arm: str, state: str) -> dict[str, str]:
+    return {"experiment": settings.experiment, "arm": arm, "state": state}
 
-    url = service_url(settings)
-    if url is not None:
-        body = {"arm": arm, "state": state, "reason": reason}
-        call(settings, url, "PUT", f"/v1/experiments/{settings.experiment}/kill", body)
-        return
-    root = settings.place.prepare().root
-    if state == "killed":
-        kills.add_kill(root, kills.Kill(settings.experiment, arm, wall_clock_us(), actor(), reason))
+
+def _told(sentence: str, where: str, shape: dict[str, str], as_json: bool) -> None:
+    from cli.terminal import note, print_json, say
+
+    if as_json:
+        print_json(shape)
     else:
-        kills.lift_kill(root, settings.experiment, arm)
+        say(sentence)
+    note(f"({where})")
 
 
-def _settings(experiment: str | None, data_dir: object, url: str | None) -> "Settings":
+def _settings(experiment: str | None, data_dir: Path | None, url: str | None) -> "Settings":
     from cli.settings import read_settings
 
     return read_settings(experiment=experiment, data_dir=data_dir, url=url)
 
 
-def _us(value: Any) -> int:
-    """effective_at of a split shape, in microseconds."""
-    from router.starts import parse_rfc3339_us
+def _effective_us(split: Shape) -> int:
+    from datetime import datetime
 
-    us = parse_rfc3339_us(value) if isinstance(value, str) else int(value)
-    return us or 0
+    return round(datetime.fromisoformat(split["effective_at"]).timestamp() * 1e6)
 
 
-def _weights(split: dict[str, Any]) -> str:
+def _weights(split: Shape) -> str:
     from cli.terminal import share_text
 
     return "  ".join(f"{arm} {share_text(share)}" for arm, share in split["weights"].items())
 
 
-def _announce(split: dict[str, Any], wait: bool, as_json: bool) -> None:
+def _announce(split: Shape, where: str) -> None:
     from cli.terminal import note, time_text
 
-    effective_us = _us(split["effective_at"])
-    if not as_json:
-        note(f"version {split['version']} is in force everywhere from {time_text(effective_us)} on")
-    remaining_s = effective_us / 1e6 - time.time()
-    if wait and remaining_s > 0:
-        time.sleep(remaining_s)
-    _print(split, as_json)
+    at = time_text(_effective_us(split))
+    note(f"(version {split['version']} is in force everywhere from {at} on; {where})")
 
 
-def _print(split: dict[str, Any], as_json: bool) -> None:
-    from cli.terminal import print_json, share_text, table, time_text
+def _wait_for(split: Shape) -> None:
+    time.sleep(max(0.0, _effective_us(split) / 1e6 - time.time()))
+
+
+def _print(split: Shape, as_json: bool) -> None:
+    from cli.terminal import Table, print_json, share_text, time_text
+    from cli.terminal import show as show_table
 
     if as_json:
         print_json(split)
         return
+    title = f"Split of {split['experiment']}, version {split['version']}, from"
     rows = [[arm, share_text(share)] for arm, share in split["weights"].items()]
-    from_text = time_text(_us(split["effective_at"]))
-    table(
-        f"Split of {split['experiment']}, version {split['version']}, from {from_text}",
-        ["arm", "share"],
-        rows,
-    )
+    show_table(Table(f"{title} {time_text(_effective_us(split))}", ["arm", "share"], rows))

@@ -1,16 +1,22 @@
 """`abctl status`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.options import DataDirOption, JsonOption, UrlOption
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from cli.settings import Settings
+    from store.records import Experiment
+
+COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")
 
 
 def status(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:
     """Show whether the service runs, what is not yet in SQL, and each experiment's split and counts.
+
+    Only looks: makes no directory and no database.
 
     Example: abctl status
     """
@@ -25,26 +31,28 @@ def status(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonO
 
 
 def facts_of(settings: "Settings") -> dict[str, Any]:
-    """Everything that status shows."""
-    from cli.database import reading
-    from cli.finding import service_url
+    """Everything that status shows. experiments is None where there is no database yet."""
+    from cli.database import looking
+    from cli.finding import readiness, service_url
     from router.kills import read_kills
+    from store import experiments
     from store.ingest import marks_of
     from store.shipper import lag_bytes
 
     url = service_url(settings)
-    with reading(settings) as connection:
-        lag = lag_bytes(settings.place.journals, lambda journals: marks_of(connection, journals))
-        experiments = [_experiment(connection, row) for row in _experiments(connection)]
-    kills = [f"{k.experiment}/{k.arm}" for k in read_kills(settings.data_dir)]
+    lag, rows = 0, None
+    with looking(settings) as connection:
+        if connection is not None:
+            lag = lag_bytes(settings.place.journals, lambda journals: marks_of(connection, journals))
+            rows = [_experiment(connection, e) for e in experiments.every(connection)]
     return {
         "service": url,
-        "ready": None if url is None else _ready(url),
+        "ready": None if url is None else readiness(url),
         "database": _shown(settings.sql_url),
-        "data_dir": str(Path(settings.data_dir).resolve()),
+        "data_dir": str(settings.data_dir.resolve()),
         "journal_bytes_not_in_sql": lag,
-        "killed": kills,
-        "experiments": experiments,
+        "killed": [f"{k.experiment}/{k.arm}" for k in read_kills(settings.data_dir)],
+        "experiments": rows,
     }
 
 
@@ -54,27 +62,7 @@ def _shown(sql_url: str) -> str:
     return make_url(sql_url).render_as_string(hide_password=True)
 
 
-def _ready(url: str) -> str:
-    import json
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as reply:  # noqa: S310
-            return str(json.load(reply)["status"])
-    except urllib.error.HTTPError as error:
-        return "; ".join(json.load(error).get("missing", ["not ready"]))
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return f"does not answer: {getattr(error, 'reason', error)}"
-
-
-def _experiments(connection: Any) -> Any:
-    from store import experiments
-
-    return experiments.every(connection)
-
-
-def _experiment(connection: Any, experiment: Any) -> dict[str, Any]:
+def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str, Any]:
     from store import experiments, totals
     from store.unit_columns import dead_letters, parked_outcomes
 
@@ -91,35 +79,32 @@ def _experiment(connection: Any, experiment: Any) -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from cli.terminal import paragraph, share_text, table
+    from cli.terminal import paragraph, say
 
     service = found["service"]
-    paragraph(
-        f"service   {service} ({found['ready']})"
-        if service
-        else "service   not running (start it: abctl serve)"
-    )
-    paragraph(f"database  {found['database']}")
+    said = f"{service} ({found['ready']})" if service else "not running; start it: abctl serve"
+    nothing = " (nothing there yet)" if found["experiments"] is None else ""
     lag = found["journal_bytes_not_in_sql"]
-    paragraph(f"journal   {f'{lag:,} bytes on their way to SQL' if lag else 'everything is in SQL'}")
+    say(f"service   {said}")
+    say(f"database  {found['database']}{nothing}")
+    say(f"journal   {f'{lag:,} bytes on their way to SQL' if lag else 'everything is in SQL'}")
     if found["killed"]:
         paragraph(f"KILLED    {', '.join(found['killed'])}", "bold red")
-    for experiment in found["experiments"]:
-        rows = [
-            [arm, share_text(share), *(f"{experiment['arms'].get(arm, {}).get(n, 0):,}" for n in _COUNTS)]
-            for arm, share in experiment["split"].items()
-        ]
-        state = " (archived)" if experiment["archived"] else ""
-        table(
-            f"{experiment['key']}{state}, split version {experiment['split_version']}",
-            ["arm", "share", *_COUNTS],
-            rows,
-        )
-        odd = {n: experiment[n] for n in ("parked_outcomes", "dead_letters") if experiment[n]}
-        if odd:
-            paragraph(
-                "! " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in odd.items()), "yellow"
-            )
+    for experiment in found["experiments"] or ():
+        _show_experiment(experiment)
 
 
-_COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")
+def _show_experiment(experiment: dict[str, Any]) -> None:
+    from cli.terminal import Table, paragraph, say, share_text, show, words_of
+
+    rows = [
+        [arm, share_text(share), *(f"{experiment['arms'].get(arm, {}).get(n, 0):,}" for n in COUNTS)]
+        for arm, share in experiment["split"].items()
+    ]
+    state = ", archived" if experiment["archived"] else ""
+    title = f"{experiment['key']}, split version {experiment['split_version']}{state}"
+    say("")
+    show(Table(title, ["arm", "share", *COUNTS], rows))
+    odd = {name: experiment[name] for name in ("parked_outcomes", "dead_letters")}
+    if any(odd.values()):
+        paragraph(f"! {words_of(odd)}", "yellow")

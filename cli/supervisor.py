@@ -1,7 +1,5 @@
-"""`abctl serve`: owns the listening socket, the private Valkey and the child processes; does no work itself."""
+"""Keeps the processes of `abctl serve` alive, and ends them in order; does no work itself."""
 
-import contextlib
-import json
 import logging
 import os
 import signal
@@ -11,138 +9,143 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from store.data_dir import DataDir
-from store.valkey import PrivateValkey, die_with_parent
+from cli.failures import Unavailable
+from cli.processes import LAST_WORDS_BYTES
+from store.errors import StoreUnavailable
+from store.valkey import PrivateValkey
 
-CONFIG_ENV = "ABCTL_PROCESS"
-BACKLOG = 2048
 GRACE_S = 10.0
-_RESTART_PAUSE_S = 0.5
-_BIND_PATIENCE_S = 8.0
+TEND_INTERVAL_S = 0.05
+_LIVED_S = 10.0
+_PAUSE_FIRST_S = 0.5
+_PAUSE_MAX_S = 10.0
 _LOG = logging.getLogger("abctl.serve")
+
+
+def restart_pause_s(quick_deaths: int) -> float:
+    """How long to wait before the next start: nothing after a long life, then doubling up to _PAUSE_MAX_S."""
+    return 0.0 if quick_deaths == 0 else min(_PAUSE_FIRST_S * 2.0 ** (quick_deaths - 1), _PAUSE_MAX_S)
 
 
 @dataclass(slots=True)
 class Child:
-    """One child process that is to live as long as the service. role: an entry of cli.processes."""
+    """One child process. role: a function of cli.processes. config: what it reads from stdin."""
 
     role: str
-    config: dict[str, object]
+    config: bytes
     pass_fds: tuple[int, ...]
     process: "subprocess.Popen[bytes] | None" = None
-    started_at: float = 0.0
+    started_s: float = 0.0
+    quick_deaths: int = 0
+    start_at_s: float = 0.0
 
-    def ensure(self) -> bool:
-        """Starts the process unless it lives; returns whether it had to."""
+    def tend(self, now_s: float) -> None:
+        """Notices a death and starts the process again when its pause is over. now_s: a monotonic clock."""
+        if self.process is not None:
+            code = self.process.poll()
+            if code is None:
+                return
+            self.process = None
+            self.quick_deaths = self.quick_deaths + 1 if now_s - self.started_s < _LIVED_S else 0
+            self.start_at_s = now_s + restart_pause_s(self.quick_deaths)
+            _LOG.warning("%s ended with %d; next start in %.1f s", self.role, code, self.start_at_s - now_s)
+        if now_s >= self.start_at_s:
+            self._start(now_s)
+
+    def ask_to_end(self) -> None:
+        """TERM."""
         if self.process is not None and self.process.poll() is None:
-            return False
-        if time.monotonic() - self.started_at < _RESTART_PAUSE_S:
-            return False
-        self.started_at = time.monotonic()
-        environment = {**os.environ, CONFIG_ENV: json.dumps(self.config)}
-        self.process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", f"from cli.processes import {self.role}; {self.role}()"],
-            env=environment,
-            pass_fds=self.pass_fds,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
-        )
-        return True
+            self.process.terminate()
 
-    def stop(self, grace_s: float) -> None:
+    def end(self, grace_s: float) -> None:
         """TERM, and KILL after the grace."""
-        if self.process is None or self.process.poll() is not None:
+        self.ask_to_end()
+        if self.process is None:
             return
-        self.process.terminate()
         try:
             self.process.wait(grace_s)
         except subprocess.TimeoutExpired:
+            _LOG.warning("%s did not end within %.0f s and is killed; nothing is lost", self.role, grace_s)
             self.process.kill()
             self.process.wait()
+
+    def _start(self, now_s: float) -> None:
+        self.started_s = now_s
+        read_fd, write_fd = os.pipe()
+        with open(write_fd, "wb") as config, open(read_fd, "rb") as stdin:  # noqa: PTH123
+            config.write(self.config)
+            config.close()
+            self.process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-c", f"from cli.processes import {self.role}; {self.role}()"],
+                pass_fds=self.pass_fds,
+                stdin=stdin,
+                start_new_session=True,
+            )
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Keeps the service's processes alive until TERM or INT."""
+    """The processes of one service. words_fd: where children say why they cannot go on, not blocking."""
 
-    data_dir: DataDir
+    listener: socket.socket
     valkey: PrivateValkey | None
     workers: list[Child]
     shipper: Child
-    _stopping: bool = False
-    _restarts: int = field(default=0)
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether TERM or INT has come."""
-        return self._stopping
+    words_fd: int
+    is_stopping: bool = False
+    _valkey_at_s: float = field(default=0.0)
 
     def start(self) -> None:
-        """Starts everything once. From here on TERM and INT mean an orderly stop."""
+        """From here on TERM and INT mean an orderly stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        for child in (self.shipper, *self.workers):
-            child.ensure()
+        self.tend()
 
     def run(self) -> None:
-        """Tends the children; returns after an orderly stop."""
-        try:
-            while not self._stopping:
-                self._tend()
-                time.sleep(0.1)
-        finally:
-            self._stop_all()
+        """Tends the children until TERM or INT."""
+        while not self.is_stopping:
+            self.tend()
+            time.sleep(TEND_INTERVAL_S)
 
-    def _tend(self) -> None:
-        if self.valkey is not None and self.valkey.ensure():
-            _LOG.warning("the private Valkey had died and was started again")
+    def tend(self) -> None:
+        """Starts again what has died."""
+        now_s = time.monotonic()
         for child in (self.shipper, *self.workers):
-            if child.ensure():
-                self._restarts += 1
-                _LOG.warning("%s had died and was started again", child.role)
+            child.tend(now_s)
+        if self.valkey is not None and now_s >= self._valkey_at_s:
+            self._tend_valkey(self.valkey)
+
+    def check_start(self, deaths_allowed: int) -> None:
+        """Raises Unavailable with the reason where a child cannot start."""
+        for child in (self.shipper, *self.workers):
+            if child.quick_deaths > deaths_allowed:
+                why = self._last_words() or "its last lines are above"
+                raise Unavailable(f"the {child.role} ended {child.quick_deaths} times at its start: {why}")
+
+    def stop(self) -> None:
+        """Refuses new requests, answers those in flight, carries the journals to SQL, ends all children."""
+        self.listener.close()
+        for worker in self.workers:
+            worker.ask_to_end()
+        for worker in self.workers:
+            worker.end(GRACE_S)
+        self.shipper.end(GRACE_S)
+
+    def _tend_valkey(self, valkey: PrivateValkey) -> None:
+        """Decisions need no Redis: where it does not come back, the service goes on and tries again."""
+        try:
+            if valkey.ensure():
+                _LOG.warning("the private Valkey had ended and was started again")
+        except StoreUnavailable as error:
+            self._valkey_at_s = time.monotonic() + _PAUSE_MAX_S
+            _LOG.error("%s; trying again in %.0f s", error, _PAUSE_MAX_S)
+
+    def _last_words(self) -> str:
+        try:
+            said = os.read(self.words_fd, 16 * LAST_WORDS_BYTES).decode(errors="replace")
+        except BlockingIOError:
+            return ""
+        return said.strip().rpartition("\n")[2]
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        self._stopping = True
-
-    def _stop_all(self) -> None:
-        for worker in self.workers:
-            if worker.process is not None and worker.process.poll() is None:
-                worker.process.terminate()
-        for worker in self.workers:
-            worker.stop(GRACE_S)
-        self.shipper.stop(GRACE_S)
-        if self.valkey is not None:
-            self.valkey.stop()
-        with contextlib.suppress(FileNotFoundError):
-            self.data_dir.service_file.unlink()
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """The service's socket. Waits a little where a service that was just killed still holds the port."""
-    deadline = time.monotonic() + _BIND_PATIENCE_S
-    while True:
-        try:
-            return _bound(host, port)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                from cli.failures import Conflict
-
-                raise Conflict(
-                    f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
-                ) from error
-            time.sleep(0.1)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    listener.set_inheritable(True)
-    return listener
+        self.is_stopping = True

@@ -62,12 +62,12 @@ def totals_of(results: Sequence[MarketResult]) -> PlayTotals:
 def expected_pnl_usd(results: Sequence[MarketResult], tapes: Sequence[Tape]) -> NDArray[np.float64]:
     """Net PnL per market with settled shares paid the last UP mid instead of 0 or 1 USD.
 
-    Same mean where the last quotes are calibrated, without the luck of the draw: for choosing between policies on
-    few markets. Reports show what was paid.
+    Same mean where the last quotes are calibrated, without the luck of the draw: for choosing between
+    policies on few markets. Reports show what was paid.
     """
     luck_usd = [_settlement_luck_usd(result, tape) for result, tape in zip(results, tapes, strict=True)]
     paid_usd = [result.pnl_micro / MICRO for result in results]
-    return np.array(paid_usd) - np.array(luck_usd)
+    return np.asarray(np.array(paid_usd) - np.array(luck_usd), dtype=np.float64)
 
 
 def _settlement_luck_usd(result: MarketResult, tape: Tape) -> float:

@@ -1,17 +1,20 @@
-"""The cold endpoints: experiments, splits, kills, reports, single decisions. Each is one call of the code below."""
+"""The cold endpoints: experiments, splits, kills, reports, single decisions. Each calls one function below."""
 
+import logging
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from router import change, kills, trace
-from router.assignment import Split
+from router.assignment import UNSTORABLE, Split
 from router.change import By
 from router.definition import experiment_of
-from router.problems import invalid
+from router.errors import UnknownArm
+from router.openapi import ERRORS, answers
+from router.problems import invalid, shown
 from router.report import build_report
 from router.service import Service
 from router.snapshot import first_split
@@ -20,26 +23,43 @@ from store import experiments
 from store.errors import UnknownExperiment
 from store.records import Experiment
 
-Actor = Annotated[str, Header(alias="X-Abctl-Actor", max_length=128)]
+_LOG = logging.getLogger("abctl.router")
+_DAYS = 7
+
+
+def _storable(text: str) -> str:
+    if UNSTORABLE.search(text):
+        raise ValueError("must not hold control characters or lone surrogates")
+    return text
+
+
+Storable = AfterValidator(_storable)
+Actor = Annotated[str, Storable, Header(alias="X-Abctl-Actor", min_length=1, max_length=128)]
+Key = Annotated[str, Storable, Path(max_length=63, description="The experiment's key.")]
+DecisionId = Annotated[str, Storable, Path(max_length=128)]
+OptionalKey = Annotated[str | None, Query(max_length=63, pattern=r"^[a-z0-9_-]+$")]
+Days = Annotated[int, Query(ge=1, le=3650, description="Of the descriptive window.")]
 
 
 class SplitChange(BaseModel):
     """Either `arm` and `share`, or `restore`."""
 
     model_config = ConfigDict(extra="forbid")
-    arm: str | None = None
-    share: str | float | None = Field(default=None, description="A multiple of 0.000001, exact as text.")
-    restore: int | None = Field(default=None, description="A version to reinstate verbatim.")
-    reason: str = Field(default="", max_length=500)
+    arm: str | None = Field(default=None, max_length=64)
+    share: Annotated[str, Field(max_length=40)] | StrictFloat | None = Field(
+        default=None, description="A multiple of 0.000001, exact as text."
+    )
+    restore: StrictInt | None = Field(default=None, description="A version to reinstate verbatim.")
+    reason: Annotated[str, Storable] = Field(default="", max_length=500)
 
 
 class KillChange(BaseModel):
     """Kills an arm in this node, or lifts its kill."""
 
     model_config = ConfigDict(extra="forbid")
-    arm: str
+    arm: str = Field(max_length=64)
     state: Literal["killed", "lifted"]
-    reason: str = Field(default="", max_length=500)
+    reason: Annotated[str, Storable] = Field(default="", max_length=500)
 
 
 def json_response(value: object) -> Response:
@@ -49,27 +69,28 @@ def json_response(value: object) -> Response:
 
 def admin_routes(service: Service) -> APIRouter:
     """The routes of one worker."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", responses=ERRORS)
     _experiments(routes, service)
     _splits(routes, service)
+    _kills(routes, service)
     _reports(routes, service)
     return routes
 
 
 def _experiments(routes: APIRouter, service: Service) -> None:
-    @routes.get("/experiments", tags=["experiments"])
+    @routes.get("/experiments", tags=["experiments"], responses=answers("Experiments"))
     def list_experiments() -> Response:
         """All experiments."""
         with service.engine.connect() as connection:
             return json_response({"experiments": experiments.every(connection)})
 
-    @routes.get("/experiments/{key}", tags=["experiments"])
-    def get_experiment(key: str) -> Response:
+    @routes.get("/experiments/{key}", tags=["experiments"], responses=answers("Experiment"))
+    def get_experiment(key: Key) -> Response:
         """One experiment."""
         return json_response(_experiment(service, key))
 
-    @routes.put("/experiments/{key}", tags=["experiments"])
-    def put_experiment(key: str, definition: dict[str, Any], x_abctl_actor: Actor = "http") -> Response:
+    @routes.put("/experiments/{key}", tags=["experiments"], responses=answers("Experiment"))
+    def put_experiment(key: Key, definition: dict[str, Any], x_abctl_actor: Actor = "http") -> Response:
         """Creates an experiment, or defines one anew that has no decisions yet."""
         experiment = experiment_of({**definition, "key": definition.get("key", key)}, service.clock())
         if experiment.key != key:
@@ -77,9 +98,9 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         experiments.create(service.engine, experiment, first_split(experiment, x_abctl_actor), x_abctl_actor)
         return json_response(_experiment(service, key))
 
-    @routes.post("/experiments/{key}/archive", tags=["experiments"])
-    def archive_experiment(key: str, x_abctl_actor: Actor = "http") -> Response:
-        """Closes an experiment: it takes no new decisions."""
+    @routes.post("/experiments/{key}/archive", tags=["experiments"], responses=answers("Experiment"))
+    def archive_experiment(key: Key, x_abctl_actor: Actor = "http") -> Response:
+        """Closes an experiment: it takes no new decisions; outcomes of its units are still taken."""
         experiments.archive(service.engine, key, service.clock(), x_abctl_actor)
         return json_response(_experiment(service, key))
 
@@ -92,19 +113,19 @@ def _experiment(service: Service, key: str) -> Experiment:
 def _splits(routes: APIRouter, service: Service) -> None:
     lead_us = round(service.config.split_lead_s * 1e6)
 
-    @routes.get("/experiments/{key}/split", tags=["split"])
-    def get_split(key: str) -> Response:
+    @routes.get("/experiments/{key}/split", tags=["split"], responses=answers("Split"))
+    def get_split(key: Key) -> Response:
         """The newest version; it may not be in force yet, see effective_at."""
         return json_response(split_shape(change.history(service.engine, key)[-1]))
 
-    @routes.get("/experiments/{key}/split/history", tags=["split"])
-    def get_history(key: str) -> Response:
+    @routes.get("/experiments/{key}/split/history", tags=["split"], responses=answers("Splits"))
+    def get_history(key: Key) -> Response:
         """Every version, the first one first."""
         shapes = [split_shape(split) for split in change.history(service.engine, key)]
         return json_response({"splits": shapes})
 
-    @routes.put("/experiments/{key}/split", tags=["split"])
-    def put_split(key: str, body: SplitChange, x_abctl_actor: Actor = "http") -> Response:
+    @routes.put("/experiments/{key}/split", tags=["split"], responses=answers("Split"))
+    def put_split(key: Key, body: SplitChange, x_abctl_actor: Actor = "http") -> Response:
         """Changes the split; 409 where somebody else did meanwhile."""
         return json_response(split_shape(_changed(key, body, By(x_abctl_actor, body.reason))))
 
@@ -112,42 +133,45 @@ def _splits(routes: APIRouter, service: Service) -> None:
         if body.restore is not None and body.arm is None and body.share is None:
             return change.restore(service.engine, key, body.restore, by, service.clock, lead_us)
         if body.restore is None and body.arm is not None and body.share is not None:
-            return change.set_share(
-                service.engine, key, body.arm, str(body.share), by, service.clock, lead_us
-            )
+            share = str(body.share)
+            return change.set_share(service.engine, key, body.arm, share, by, service.clock, lead_us)
         raise invalid("body", "needs either arm and share, or restore")
 
-    @routes.put("/experiments/{key}/kill", tags=["split"])
-    def put_kill(key: str, body: KillChange, x_abctl_actor: Actor = "http") -> Response:
+
+def _kills(routes: APIRouter, service: Service) -> None:
+    @routes.put("/experiments/{key}/kill", tags=["split"], responses=answers("Kills"))
+    def put_kill(key: Key, body: KillChange, x_abctl_actor: Actor = "http") -> Response:
         """Kills an arm on this node at once, or lifts its kill. Needs neither SQL nor Redis."""
         view = service.desk.snapshot.views.get(key)
         if view is None:
             raise UnknownExperiment(key)
         if body.arm not in view.experiment.arms:
-            raise invalid(
-                "arm", f"{body.arm!r} is not an arm of {key}: use one of {', '.join(view.experiment.arms)}"
-            )
+            raise UnknownArm(shown(body.arm), list(view.experiment.arms))
         root = service.config.data_dir.root
+        kill = kills.Kill(key, body.arm, service.clock(), x_abctl_actor, body.reason)
         if body.state == "killed":
-            kill = kills.Kill(key, body.arm, service.clock(), x_abctl_actor, body.reason)
-            return json_response({"kills": kills.add_kill(root, kill)})
-        return json_response({"kills": kills.lift_kill(root, key, body.arm)})
+            in_force = kills.add_kill(root, kill)
+        else:
+            in_force = kills.lift_kill(root, key, body.arm)
+        service.obey_kills()
+        _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, x_abctl_actor, body.reason)
+        return json_response({"kills": in_force})
 
 
 def _reports(routes: APIRouter, service: Service) -> None:
-    @routes.get("/experiments/{key}/report", tags=["report"])
-    def get_report(key: str, days: Annotated[int, Query(ge=1, le=3650)] = 7) -> Response:
+    @routes.get("/experiments/{key}/report", tags=["report"], responses=answers("Report"))
+    def get_report(key: Key, days: Days = _DAYS) -> Response:
         """Which arm is better, from the experiment's start; `days` limits the descriptive window only."""
         return json_response(build_report(service.engine, key, days, service.clock()))
 
-    @routes.get("/experiments/{key}/verdict", tags=["report"])
-    def get_verdict(key: str) -> Response:
+    @routes.get("/experiments/{key}/verdict", tags=["report"], responses=answers("Verdict"))
+    def get_verdict(key: Key) -> Response:
         """The report's verdict alone, for pollers."""
-        report = build_report(service.engine, key, 7, service.clock())
+        report = build_report(service.engine, key, _DAYS, service.clock())
         return json_response({**report["verdict"], "effect": report["effect"], "as_of": report["as_of"]})
 
-    @routes.get("/decisions/{decision_id}", tags=["report"])
-    def get_decision(decision_id: str, experiment: str | None = None) -> Response:
+    @routes.get("/decisions/{decision_id}", tags=["report"], responses=answers("Trace"))
+    def get_decision(decision_id: DecisionId, experiment: OptionalKey = None) -> Response:
         """A decision as SQL holds it, with its outcomes and conflicts."""
         key = experiment or service.config.default_experiment
         return json_response(trace.decision(service.engine, key, decision_id))

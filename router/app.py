@@ -8,25 +8,44 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router import metrics
 from router.admin import admin_routes
-from router.errors import RouterError, UnknownArm, UnknownVersion
+from router.body import Disconnected, read_body, replayed, send_problem
+from router.errors import (
+    BadHistory,
+    BadKillFile,
+    BadPattern,
+    BadSalt,
+    BadShare,
+    BadStartedAt,
+    BadTable,
+    BadUnit,
+    RouterError,
+    UnknownArm,
+    UnknownVersion,
+)
 from router.hot import HotPaths
 from router.openapi import complete
 from router.problems import Problem
 from router.service import Service
 from store.errors import (
+    DataDirLocked,
     ExperimentInUse,
+    JournalFull,
+    SchemaTooNew,
     SplitMoved,
     StoreError,
+    StoreUnavailable,
     UnknownDecision,
     UnknownExperiment,
     UnknownModel,
 )
 
+COLD_BYTES = 1 << 20
 STATUS: dict[type[Exception], int] = {
     UnknownExperiment: 404,
     UnknownModel: 404,
@@ -35,8 +54,18 @@ STATUS: dict[type[Exception], int] = {
     UnknownVersion: 404,
     SplitMoved: 409,
     ExperimentInUse: 409,
-    RouterError: 422,
-    StoreError: 503,
+    BadShare: 422,
+    BadSalt: 422,
+    BadUnit: 422,
+    BadPattern: 422,
+    BadStartedAt: 422,
+    BadTable: 500,
+    BadHistory: 500,
+    JournalFull: 503,
+    StoreUnavailable: 503,
+    DataDirLocked: 503,
+    SchemaTooNew: 503,
+    BadKillFile: 503,
 }
 
 
@@ -57,12 +86,14 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(HTTPException, _on_http)
     for kind in (StoreError, RouterError):
         app.add_exception_handler(kind, _on_known)
+    app.add_exception_handler(SQLAlchemyError, _on_sql)
+    app.add_exception_handler(Exception, _on_fault)
     complete(app)
     return _Front(HotPaths(service.desk), app)
 
 
 class _Front:
-    """Hot paths first; everything else, and the lifespan, to FastAPI."""
+    """Hot paths first; everything else, and the lifespan, to FastAPI, with a limit on what may be sent."""
 
     def __init__(self, hot: HotPaths, app: FastAPI) -> None:
         self._hot = hot
@@ -71,8 +102,20 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hot.knows(scope):
             await self._hot(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._cold(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(scope, receive, COLD_BYTES)
+        except Problem as problem:
+            await send_problem(send, problem)
+        except Disconnected:
+            return
+        else:
+            await self._app(scope, replayed(body, receive), send)
 
 
 def _lifespan(service: Service) -> Any:
@@ -93,9 +136,10 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", tags=["health"], responses={503: {"description": "Not ready; says why."}})
     async def readyz() -> JSONResponse:
-        """Every control arm can answer and the split is confirmed."""
-        missing = service.is_ready()
-        body = {"status": "not ready", "missing": missing} if missing else {"status": "ready"}
+        """Every control arm can answer. Warnings, such as SQL being away, do not make a worker unready."""
+        missing, warnings = service.missing(), service.warnings()
+        status = "not ready" if missing else "ready"
+        body = {"status": status, "missing": missing, "warnings": warnings}
         return JSONResponse(body, 503 if missing else 200)
 
     @app.get("/metrics", tags=["health"], response_class=Response)
@@ -106,30 +150,50 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 def problem_response(problem: Problem) -> Response:
     """application/problem+json."""
-    headers = {} if problem.retry_after_s is None else {"retry-after": str(problem.retry_after_s)}
     content = msgspec.json.encode(problem.body())
-    return Response(content, problem.status, headers, media_type="application/problem+json")
+    return Response(content, problem.status, problem.headers(), media_type="application/problem+json")
 
 
 async def _on_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+    assert isinstance(error, Problem)  # noqa: S101 - the kind that it is registered for
     return problem_response(error)
 
 
 async def _on_known(_request: Request, error: Exception) -> Response:
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     code = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(error).__name__).lstrip("_")
-    return problem_response(Problem(status, code, str(error), getattr(error, "field", "")))
+    retry_after_s = 1 if status == 503 else None
+    return problem_response(Problem(status, code, str(error), getattr(error, "field", ""), retry_after_s))
+
+
+async def _on_sql(_request: Request, error: Exception) -> Response:
+    if isinstance(error, IntegrityError):
+        detail = "somebody changed the same thing at the same moment: look at it and try again"
+        return problem_response(Problem(409, "changed_meanwhile", detail))
+    detail = "SQL does not answer: decisions go on, the rest has to wait; see the service's log"
+    return problem_response(Problem(503, "store_unavailable", detail, retry_after_s=1))
+
+
+async def _on_fault(_request: Request, _error: Exception) -> Response:
+    return problem_response(Problem(500, "internal_error", "the service failed; its log says why"))
 
 
 async def _on_invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - the kind that it is registered for
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        detail = "the body is not valid JSON; send one JSON document in UTF-8"
+        return problem_response(Problem(400, "broken_json", detail))
     field = ".".join(str(part) for part in first["loc"][1:]) or "body"
     return problem_response(Problem(422, "invalid_field", f"{field}: {first['msg']}", field))
 
 
+_HTTP_CODES = {400: "broken_json", 404: "not_found", 405: "method_not_allowed"}
+
+
 async def _on_http(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = str(error.detail).lower().replace(" ", "_")
-    return problem_response(Problem(error.status_code, code, f"{error.detail}: see /docs for what there is"))
+    assert isinstance(error, HTTPException)  # noqa: S101 - the kind that it is registered for
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    allow = (error.headers or {}).get("Allow", "")
+    detail = f"{error.detail}: see /openapi.json for what there is"
+    return problem_response(Problem(error.status_code, code, detail, allow=allow))

@@ -26,7 +26,7 @@ class Bound:
 
 
 class Binder:
-    """Remembers what bound each unit, so that the first value stays; asks Redis only for units without a start."""
+    """Remembers what bound each unit: the first value stays. Asks Redis only for units without a start."""
 
     def __init__(self, first_sight: FirstSight, lead_us: int) -> None:
         self._first_sight = first_sight
@@ -39,10 +39,9 @@ class Binder:
         """The arm of a unit. Same unit, same start, same history: the same arm in every process."""
         key = (view.experiment.key, unit)
         held = self._starts.get(key)
-        if held is None:
-            held = self._given(view, unit, sent_us, now_us) or await self._seen(view, unit, now_us)
-            if held[1] != "local":
-                self._starts.put(key, held)
+        if held is None or held[1] == "local":
+            held = self._given(view, unit, sent_us, now_us) or await self._seen(view, unit, held, now_us)
+            self._starts.put(key, held)
         start_us, binding = held
         stale = is_stale(start_us, snapshot.confirmed_at_us, self._lead_us)
         return Bound(assign(view.gate, view.history, unit, start_us), binding, start_us, sent_us, stale)
@@ -54,11 +53,15 @@ class Binder:
             raise problem_of(error) from error
         return None if start is None else (start.started_at_us, start.binding)
 
-    async def _seen(self, view: View, unit: str, now_us: int) -> tuple[int, Binding]:
+    async def _seen(
+        self, view: View, unit: str, local: tuple[int, Binding] | None, now_us: int
+    ) -> tuple[int, Binding]:
+        """First sight by any process; while Redis is away by this one, which tells Redis afterwards."""
         experiment = view.experiment
+        here_us = now_us if local is None else local[0]
         ttl_s = experiment.lifetime_s + experiment.unit_duration_s + experiment.attribution_s
-        seen_us = await self._first_sight.first_seen_us(experiment.key, unit, now_us, ttl_s)
-        return (now_us, "local") if seen_us is None else (seen_us, "redis")
+        seen_us = await self._first_sight.first_seen_us(experiment.key, unit, here_us, ttl_s)
+        return (here_us, "local") if seen_us is None else (seen_us, "redis")
 
 
 def problem_of(error: BadStartedAt | BadUnit) -> Problem:

@@ -14,6 +14,7 @@ Send = Callable[[Message], Awaitable[None]]
 _ENCODE = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
+_LENGTH_DIGITS_MAX = 18
 
 
 class Disconnected(Exception):
@@ -23,31 +24,42 @@ class Disconnected(Exception):
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     """The whole body, or a 413 before more than the limit is held."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit_bytes:
+        if name == b"content-length" and _is_beyond(value, limit_bytes):
             raise too_large(limit_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body") and message["type"] == "http.request":
-        return _within(body, limit_bytes)
-    parts = [body]
-    while message["type"] == "http.request" and message.get("more_body"):
+    parts: list[bytes] = []
+    held_bytes = 0
+    while True:
         message = await receive()
-        parts.append(message.get("body", b""))
-        _within(b"".join(parts), limit_bytes)
-    if message["type"] != "http.request":
-        raise Disconnected
-    return b"".join(parts)
+        if message["type"] != "http.request":
+            raise Disconnected
+        part: bytes = message.get("body", b"")
+        held_bytes += len(part)
+        if held_bytes > limit_bytes:
+            raise too_large(limit_bytes)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts) if len(parts) > 1 else part
 
 
-def _within(body: bytes, limit_bytes: int) -> bytes:
-    if len(body) > limit_bytes:
-        raise too_large(limit_bytes)
-    return body
+def _is_beyond(content_length: bytes, limit_bytes: int) -> bool:
+    if len(content_length) > _LENGTH_DIGITS_MAX:
+        return True
+    return content_length.isdigit() and int(content_length) > limit_bytes
 
 
 def too_large(limit_bytes: int) -> Problem:
     """413."""
     return Problem(413, "body_too_large", f"the body is larger than {limit_bytes:,} bytes: send less at once")
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that was already read, then whatever follows."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return again
 
 
 async def send_json(send: Send, status: int, body: bytes) -> None:
@@ -61,7 +73,6 @@ async def send_problem(send: Send, problem: Problem) -> None:
     """One application/problem+json reply."""
     body = _ENCODE(problem.body())
     headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
-    if problem.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % problem.retry_after_s))
+    headers += [(name.encode(), value.encode()) for name, value in problem.headers().items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Changes of a split: computes the next version and stores it by compare-and-set. Used by HTTP and CLI alike."""
+"""Changes of a split: computes the next version, stores it by compare-and-set. Behind HTTP and CLI alike."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,9 @@ class By:
     reason: str
 
 
-def set_share(engine: Engine, key: str, arm: str, share: str, by: By, clock: Clock, lead_us: int) -> Split:
+def set_share(  # noqa: PLR0913, PLR0917 - everything that a change of a split is
+    engine: Engine, key: str, arm: str, share: str, by: By, clock: Clock, lead_us: int
+) -> Split:
     """Gives an arm a share, trading with the control. share: decimal text, exact."""
     experiment, known = _read(engine, key)
     ranges = splits.set_share(known, arm, share, experiment.control, arms=experiment.arms)

@@ -1,5 +1,6 @@
 """An experiment's definition: a TOML file or a JSON body, checked field by field."""
 
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -7,14 +8,16 @@ from typing import Any
 
 import msgspec
 
-from router.assignment import BUCKETS, arm_salt, gate_salt
+from router.assignment import BUCKETS, UNSTORABLE, arm_salt, gate_salt
 from router.errors import BadPattern
-from router.problems import Problem, from_msgspec, invalid
+from router.problems import Problem, from_msgspec, invalid, shown
 from router.starts import compile_pattern
 from store.records import Experiment
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ARM = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_YEAR_S = 31_536_000
+_PATTERN_MAX = 500
 _OWN = {"salt", "gate_salt", "created_at_us", "archived_at_us"}
 
 
@@ -31,54 +34,56 @@ def experiment_of(fields: dict[str, Any], now_us: int) -> Experiment:
     unknown = sorted(set(fields) - (set(Experiment.__struct_fields__) - _OWN))
     if unknown:
         known = ", ".join(f for f in Experiment.__struct_fields__ if f not in _OWN)
-        raise invalid(unknown[0], f"is not a field of an experiment; known are {known}")
+        raise invalid(shown(unknown[0]), f"is not a field of an experiment; known are {known}")
     key = str(fields.get("key", ""))
     salts = {"salt": arm_salt(key or "-"), "gate_salt": gate_salt(key or "-"), "created_at_us": now_us}
     try:
         experiment = msgspec.convert({**fields, **salts}, Experiment)
     except msgspec.ValidationError as error:
         raise from_msgspec(error) from error
-    _check(experiment)
+    for holds, field, rule in _rules(experiment):
+        if not holds:
+            raise invalid(field, rule)
+    _check_pattern(experiment.unit_pattern)
     return experiment
 
 
-def _check(e: Experiment) -> None:
-    rules = [
-        (
-            bool(_KEY.fullmatch(e.key)),
-            "key",
-            "must be 1-63 of a-z, 0-9, _ and -, starting with a letter or digit",
-        ),
+def _rules(e: Experiment) -> list[tuple[bool, str, str]]:
+    name = "must be 1-63 of a-z, 0-9, _ and -, starting with a letter"
+    return [
+        (bool(_KEY.fullmatch(e.key)), "key", f"{name} or digit"),
         (2 <= len(e.arms) <= 16, "arms", "must name 2 to 16 arms"),
         (len(set(e.arms)) == len(e.arms), "arms", "must not name an arm twice"),
+        (all(_ARM.fullmatch(a) for a in e.arms), "arms", name),
+        (e.control in e.arms, "control", f"must be one of the arms, not {shown(e.control)}"),
+        (0 < e.unit_duration_s <= _YEAR_S, "unit_duration_s", f"must be 1 to {_YEAR_S} seconds"),
+        (0 <= e.attribution_s <= _YEAR_S, "attribution_s", f"must be 0 to {_YEAR_S} seconds"),
         (
-            all(_ARM.fullmatch(a) for a in e.arms),
-            "arms",
-            "must be 1-63 of a-z, 0-9, _ and -, starting with a letter",
-        ),
-        (e.control in e.arms, "control", f"must be one of the arms, not {e.control!r}"),
-        (0 < e.unit_duration_s <= 31_536_000, "unit_duration_s", "must be 1 to 31536000 seconds"),
-        (0 <= e.attribution_s <= 31_536_000, "attribution_s", "must be 0 to 31536000 seconds"),
-        (
-            e.unit_duration_s <= e.lifetime_s <= 31_536_000,
+            e.unit_duration_s <= e.lifetime_s <= _YEAR_S,
             "lifetime_s",
-            "must be unit_duration_s to 31536000 seconds",
+            f"must be unit_duration_s to {_YEAR_S} seconds",
         ),
         (0 < e.alpha <= 0.5, "alpha", "must lie in (0, 0.5]"),
-        (0 < e.eligible_share <= 1, "eligible_share", "must lie in (0, 1]"),
+        (_is_share(e.eligible_share), "eligible_share", "must lie in (0, 1] and be a multiple of 0.000001"),
         (
-            round(e.eligible_share * BUCKETS) / BUCKETS == e.eligible_share,
-            "eligible_share",
-            "must be a multiple of 0.000001",
+            bool(e.unit_kind.strip()) and e.unit_kind.isprintable() and len(e.unit_kind) <= 64,
+            "unit_kind",
+            "must be 1 to 64 printable characters",
         ),
-        (bool(e.unit_kind.strip()) and len(e.unit_kind) <= 64, "unit_kind", "must be 1 to 64 characters"),
     ]
-    for holds, field, rule in rules:
-        if not holds:
-            raise invalid(field, rule)
+
+
+def _is_share(share: float) -> bool:
+    return math.isfinite(share) and 0 < share <= 1 and round(share * BUCKETS) / BUCKETS == share
+
+
+def _check_pattern(pattern: str | None) -> None:
+    if pattern is None:
+        return
+    if UNSTORABLE.search(pattern) or len(pattern) > _PATTERN_MAX:
+        raise invalid("unit_pattern", f"must be at most {_PATTERN_MAX} printable characters")
     try:
-        if e.unit_pattern is not None:
-            compile_pattern(e.unit_pattern)
+        compile_pattern(pattern)
     except BadPattern as error:
         raise invalid("unit_pattern", f"{error.rule}: {error.remedy}") from error
 

@@ -1,4 +1,4 @@
-"""What can go wrong in assignment. Every error is one sentence: the field, the rule, the remedy.
+"""What can go wrong in the router. Every error is one sentence: the field, the rule, the remedy.
 
 RouterError
 |-- BadShare       a share that is no multiple of 0.000001, is outside [0, 1] or cannot be had
@@ -8,6 +8,7 @@ RouterError
 |-- BadUnit        a unit that cannot be stored, or whose id breaks its experiment's pattern
 |-- BadPattern     a unit_pattern that cannot be used
 |-- BadStartedAt   a started_at that cannot bind a unit
+|-- BadKillFile    a KILL file that cannot be read
 |-- UnknownArm     no arm of that name
 `-- UnknownVersion no split version of that number
 """
@@ -49,6 +50,15 @@ class BadPattern(RouterError):
 
 class BadStartedAt(RouterError):
     """A `started_at` that cannot bind a unit."""
+
+
+class BadKillFile(RouterError):
+    """A KILL file that cannot be read: the kills that were in force stay in force."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            path, f"is not a list of kills ({why})", "mend or remove it, then kill the arm again"
+        )
 
 
 class UnknownArm(RouterError):

@@ -1,6 +1,6 @@
 """Times at the door: RFC 3339 in, or epoch milliseconds; int microseconds inside."""
 
-from router.problems import invalid
+from router.problems import invalid, shown
 from router.starts import parse_rfc3339_us
 
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01
@@ -13,7 +13,7 @@ def instant_us(value: int | str, field: str) -> int:
     if not _EARLIEST_MS * 1000 <= us < _LATEST_MS * 1000:
         raise invalid(
             field,
-            f"{value!r} is not between 2000 and 2100; send RFC 3339 with an offset, or epoch milliseconds",
+            f"{shown(value)} is not between 2000 and 2100; send RFC 3339 with an offset, or epoch milliseconds",
         )
     return us
 
@@ -22,6 +22,6 @@ def _parsed_us(text: str, field: str) -> int:
     us = parse_rfc3339_us(text)
     if us is None:
         raise invalid(
-            field, f"{text!r} is not RFC 3339 with an offset; send for example 2026-01-05T09:57:29Z"
+            field, f"{shown(text)} is not RFC 3339 with an offset; send for example 2026-01-05T09:57:29Z"
         )
     return us

@@ -1,6 +1,7 @@
 """The journals that one worker writes: one an experiment, opened at its first record."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -46,7 +47,9 @@ class Journals:
 
 
 def sync_all(descriptors: list[int]) -> None:
-    """Forces files to the disk and closes the descriptors; may run in a thread."""
-    for descriptor in descriptors:
-        os.fsync(descriptor)
-        os.close(descriptor)
+    """Forces files to the disk and closes the descriptors, all of them even where one fails; for a thread."""
+    with ExitStack() as stack:
+        for descriptor in descriptors:
+            stack.callback(os.close, descriptor)
+        for descriptor in descriptors:
+            os.fsync(descriptor)

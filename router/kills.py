@@ -1,9 +1,14 @@
-"""The kill switch: a KILL file in the data directory. Needs neither Redis nor SQL, survives restarts until lifted."""
+"""The kill switch: a KILL file in the data directory. Needs neither Redis nor SQL, survives restarts."""
 
+import fcntl
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+
+from router.errors import BadKillFile
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -25,25 +30,29 @@ def kill_file(data_dir: Path) -> Path:
 
 
 def read_kills(data_dir: Path) -> Kills:
-    """The kills in force."""
+    """The kills in force, or BadKillFile where somebody wrote the file by hand and got it wrong."""
     try:
         content = kill_file(data_dir).read_bytes()
     except FileNotFoundError:
         return ()
-    return msgspec.json.decode(content, type=Kills)
+    try:
+        return msgspec.json.decode(content, type=Kills)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadKillFile(str(kill_file(data_dir)), str(error)) from error
 
 
 def add_kill(data_dir: Path, kill: Kill) -> Kills:
     """Writes one more kill; the file is replaced as a whole."""
-    others = tuple(k for k in read_kills(data_dir) if (k.experiment, k.arm) != (kill.experiment, kill.arm))
-    return _write(data_dir, (*others, kill))
+    return _changed(data_dir, lambda kills: (*_others(kills, kill.experiment, kill.arm), kill))
 
 
 def lift_kill(data_dir: Path, experiment: str, arm: str) -> Kills:
     """Takes the kill of an arm away."""
-    return _write(
-        data_dir, tuple(k for k in read_kills(data_dir) if (k.experiment, k.arm) != (experiment, arm))
-    )
+    return _changed(data_dir, lambda kills: _others(kills, experiment, arm))
+
+
+def _others(kills: Kills, experiment: str, arm: str) -> Kills:
+    return tuple(k for k in kills if (k.experiment, k.arm) != (experiment, arm))
 
 
 def is_killed(kills: Kills, experiment: str, arm: str) -> bool:
@@ -51,12 +60,26 @@ def is_killed(kills: Kills, experiment: str, arm: str) -> bool:
     return any(k.experiment == experiment and k.arm == arm for k in kills)
 
 
-def _write(data_dir: Path, kills: Kills) -> Kills:
-    path = kill_file(data_dir)
-    if not kills:
-        path.unlink(missing_ok=True)
-        return kills
-    staging = path.with_name(f"KILL.{os.getpid()}")
-    staging.write_bytes(msgspec.json.format(msgspec.json.encode(kills), indent=2))
-    staging.replace(path)
+def _changed(data_dir: Path, change: Callable[[Kills], Kills]) -> Kills:
+    """Reads, changes and writes under a lock: two changes at once both count."""
+    with _locked(data_dir):
+        kills = change(read_kills(data_dir))
+        path = kill_file(data_dir)
+        staging = path.with_name("KILL.new")
+        staging.write_bytes(msgspec.json.format(msgspec.json.encode(kills), indent=2))
+        if kills:
+            staging.replace(path)
+        else:
+            staging.unlink()
+            path.unlink(missing_ok=True)
     return kills
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    fd = os.open(data_dir / "KILL.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,4 +1,4 @@
-"""Completes FastAPI's OpenAPI document with the hot endpoints, from the same msgspec types that parse them."""
+"""Completes FastAPI's OpenAPI document with the hot endpoints, from the msgspec types that parse them."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from router.kills import Kill
 from router.wire import (
     AssignReply,
     AssignRequest,
@@ -15,52 +16,111 @@ from router.wire import (
     OutcomeResult,
     TradeItem,
 )
+from store.records import Experiment
 
 _REF = "#/components/schemas/{name}"
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "field": {"type": "string"},
-    },
-}
-_ERRORS = {
+_PROBLEM_JSON = "application/problem+json"
+_TEXTS = {
     400: "The body is not JSON.",
-    404: "No such experiment.",
-    405: "Only POST.",
-    409: "A conflict: a reused decision id, a killed or archived target.",
+    404: "There is no such experiment, arm, version or decision.",
+    405: "Another method; see Allow.",
+    409: "A conflict: a reused decision id, a killed or archived target, somebody else was first.",
     413: "The body or the list is too large.",
     422: "A field breaks a rule; `field` names it.",
-    503: "Nothing can be logged or answered now; see Retry-After.",
+    500: "A fault of the service; its log says why.",
+    503: "Nothing can be logged, answered or read now; see Retry-After.",
 }
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {_PROBLEM_JSON: {"schema": _ref("Problem")}}}
+    for status, text in _TEXTS.items()
+}
+_TEXT, _WHOLE, _ANY = {"type": "string"}, {"type": "integer"}, {"type": "object"}
+_OWN_SCHEMAS: dict[str, Any] = {
+    "Problem": {
+        **_object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT),
+        "properties": {"type": _TEXT, "title": _TEXT, "status": _WHOLE, "detail": _TEXT, "field": _TEXT},
+    },
+    "Experiments": _object(experiments=_list(_ref("Experiment"))),
+    "Split": _object(
+        experiment=_TEXT,
+        version=_WHOLE,
+        salt=_TEXT,
+        weights={"type": "object", "additionalProperties": {"type": "number"}},
+        ranges=_list(_object(arm=_TEXT, **{"from": _WHOLE, "to": _WHOLE})),
+        effective_at={"type": "string", "format": "date-time"},
+        actor=_TEXT,
+        reason=_TEXT,
+        restored_from={"type": ["integer", "null"]},
+        created_at={"type": "string", "format": "date-time"},
+    ),
+    "Splits": _object(splits=_list(_ref("Split"))),
+    "Kills": _object(kills=_list(_ref("Kill"))),
+    "Report": _object(
+        experiment=_TEXT,
+        days=_WHOLE,
+        as_of={"type": "string", "format": "date-time"},
+        fill=_TEXT,
+        split=_ref("Split"),
+        arms={"type": "object", "additionalProperties": _ANY},
+        effect=_ANY,
+        pnl_effect=_ANY,
+        srm=_ANY,
+        naive=_ANY,
+        stages=_list(_ANY),
+        window=_ANY,
+        excluded={"type": "object", "additionalProperties": _WHOLE},
+        verdict=_object(verdict=_TEXT, reason=_TEXT),
+        warnings=_list(_TEXT),
+    ),
+    "Verdict": _object(verdict=_TEXT, reason=_TEXT, effect=_ANY, as_of=_TEXT),
+    "Trace": _object(decision=_ANY, outcomes=_list(_ANY), conflicts=_list(_ANY)),
+}
+
+
+def answers(name: str) -> dict[int | str, dict[str, Any]]:
+    """The 200 of a cold endpoint: one of our schemas by name."""
+    return {200: {"description": "Done.", "content": {"application/json": {"schema": _ref(name)}}}}
 
 
 def complete(app: FastAPI) -> None:
     """Makes `app.openapi()` tell of everything."""
-    wire = (DecideRequest, AssignRequest, DecideReply, AssignReply, OutcomeResult, TradeItem, MarketItem)
-    _, components = msgspec.json.schema_components(wire, ref_template=_REF)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            base = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            base.setdefault("components", {}).setdefault("schemas", {}).update(components)
-            base["components"]["schemas"]["Problem"] = _PROBLEM
-            base["paths"].update(_hot_paths())
-            app.openapi_schema = base
+            app.openapi_schema = _document(app)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
+def _document(app: FastAPI) -> dict[str, Any]:
+    wire = (DecideRequest, AssignRequest, DecideReply, AssignReply, OutcomeResult, TradeItem, MarketItem)
+    _, components = msgspec.json.schema_components((*wire, Experiment, Kill), ref_template=_REF)
+    base = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    base.setdefault("components", {}).setdefault("schemas", {}).update(components | _OWN_SCHEMAS)
+    base["paths"].update(_hot_paths())
+    return base
+
+
 def _hot_paths() -> dict[str, Any]:
     item = {"oneOf": [_ref("TradeItem"), _ref("MarketItem")]}
-    outcomes = {"oneOf": [item, {"type": "array", "items": item, "maxItems": 10_000}]}
+    outcomes = {"oneOf": [item, {**_list(item), "minItems": 1, "maxItems": 10_000}]}
+    decisions = {**_list(_ref("DecideRequest")), "minItems": 1, "maxItems": 1024}
+    decided = {"oneOf": [_ref("DecideReply"), _object(error=_ref("Problem"))]}
     return {
         "/v1/decide": _post("Ask what to do.", _ref("DecideRequest"), _ref("DecideReply")),
         "/v1/assign": _post(
@@ -68,34 +128,21 @@ def _hot_paths() -> dict[str, Any]:
         ),
         "/v1/decide/batch": _post(
             "Several decisions; each succeeds or fails alone.",
-            _list("decisions", _ref("DecideRequest")),
-            _list(
-                "decisions",
-                {
-                    "oneOf": [
-                        _ref("DecideReply"),
-                        {"type": "object", "properties": {"error": _ref("Problem")}},
-                    ]
-                },
-            ),
+            _object(decisions=decisions),
+            _object(decisions=_list(decided)),
         ),
-        "/v1/outcomes": _post("Report what came of it.", outcomes, _list("results", _ref("OutcomeResult"))),
+        "/v1/outcomes": _post(
+            "Report what came of it: one outcome, or a list whose items succeed or fail alone.",
+            outcomes,
+            _object(results=_list(_ref("OutcomeResult"))),
+        ),
     }
-
-
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": _REF.format(name=name)}
-
-
-def _list(name: str, item: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": item}}}
 
 
 def _post(summary: str, request: dict[str, Any], reply: dict[str, Any]) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": _ref("Problem")}}
     responses: dict[str, Any] = {
         "200": {"description": "Answered.", "content": {"application/json": {"schema": reply}}}
     }
-    responses |= {str(s): {"description": text, "content": problem} for s, text in _ERRORS.items()}
+    responses |= {str(status): described for status, described in ERRORS.items()}
     body = {"required": True, "content": {"application/json": {"schema": request}}}
     return {"post": {"tags": ["decide"], "summary": summary, "requestBody": body, "responses": responses}}

@@ -1,44 +1,54 @@
-"""Takes outcomes in: each item is checked alone, journaled, and answered accepted, duplicate, conflict or rejected."""
+"""Takes outcomes in: each is checked, journaled, and answered accepted, duplicate, conflict or rejected."""
 
 import math
 
 import msgspec
 
-from router.desk import Desk, checked_name, checked_unit
+from router.asked import checked_name, checked_unit
+from router.desk import Desk
 from router.instants import instant_us
 from router.known import Known
-from router.problems import Problem, from_msgspec, invalid
+from router.problems import Problem, decoded, invalid
 from router.wire import MarketItem, Money, OutcomeResult, TradeItem
 from store.records import MarketOutcome, TradeOutcome
 
 ITEMS_MAX = 10_000
 USD_MAX = 1e9
+PRICE_MAX = 1e9
+_TRADES_MAX = 1_000_000
 _META_BYTES_MAX = 4096
 _ITEM: msgspec.json.Decoder[TradeItem | MarketItem] = msgspec.json.Decoder(TradeItem | MarketItem)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 Seen = Known[tuple[str, str, str], bytes]
+"""(experiment, unit or "", bot or decision id) -> the outcome without its time of arrival."""
 
 
-def split_items(body: bytes) -> list[msgspec.Raw]:
-    """One outcome or a list of them."""
-    if not body.lstrip().startswith(b"["):
-        return [msgspec.Raw(body)]
-    try:
-        items = _ITEMS.decode(body)
-    except msgspec.DecodeError as error:
-        raise from_msgspec(error) from error
+def listed(body: bytes) -> list[msgspec.Raw] | None:
+    """The items of a list of outcomes; None where the body is none."""
+    if not body[:64].lstrip().startswith(b"["):
+        return None
+    items = decoded(_ITEMS, body)
+    if not items:
+        raise invalid("body", "is an empty list: send at least one outcome")
     if len(items) > ITEMS_MAX:
         raise Problem(413, "too_many_items", f"at most {ITEMS_MAX} outcomes a request: send several requests")
     return items
 
 
-def take(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
-    """One item. Only a full journal fails the whole request: nothing is accepted that could be lost."""
+def taken_alone(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
+    """One item of a list. Only a full journal fails the whole request: send it again."""
     try:
-        record = record_of(desk, _decoded(item))
+        return taken(desk, seen, item)
     except Problem as problem:
+        if problem.status >= 500:
+            raise
         return OutcomeResult("rejected", error=problem.body())
+
+
+def taken(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
+    """One outcome, journaled unless this process has journaled the very same before."""
+    record = record_of(desk, decoded(_ITEM, item))
     key = key_of(record)
     content = msgspec.msgpack.encode(msgspec.structs.replace(record, received_at_us=0))
     held = seen.get(key)
@@ -51,42 +61,42 @@ def take(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
     return OutcomeResult("accepted", record.pnl_micro)
 
 
-def _decoded(item: msgspec.Raw) -> TradeItem | MarketItem:
-    try:
-        return _ITEM.decode(item)
-    except msgspec.DecodeError as error:
-        raise from_msgspec(error) from error
-
-
 def record_of(desk: Desk, item: TradeItem | MarketItem) -> TradeOutcome | MarketOutcome:
     """The record of a checked item."""
     experiment = desk.view_of(item.experiment).experiment.key
-    now_us = desk.clock()
     if isinstance(item, TradeItem):
-        return TradeOutcome(
-            experiment=experiment,
-            decision_id=checked_name(item.decision_id, "decision_id"),
-            pnl_micro=micro_of(item.pnl_usd, "pnl_usd"),
-            fee_micro=micro_of(item.fee_usd, "fee_usd"),
-            stake_micro=micro_of(item.stake_usd, "stake_usd"),
-            entry_price=item.entry_price,
-            exit_price=item.exit_price,
-            side=item.side,
-            fill=item.fill,
-            won=item.won,
-            closed_at_us=instant_us(item.closed_at, "closed_at"),
-            received_at_us=now_us,
-            meta=meta_of(item),
-        )
-    if item.trades is not None and not 0 <= item.trades <= 1_000_000:
-        raise invalid("trades", "must be between 0 and 1000000")
+        return _trade_of(experiment, item, desk.clock())
+    return _market_of(experiment, item, desk.clock())
+
+
+def _trade_of(experiment: str, item: TradeItem, now_us: int) -> TradeOutcome:
+    return TradeOutcome(
+        experiment=experiment,
+        decision_id=checked_name(item.decision_id, "decision_id"),
+        pnl_micro=micro_of(item.pnl_usd, "pnl_usd"),
+        fee_micro=micro_of(item.fee_usd, "fee_usd"),
+        stake_micro=stake_of(item),
+        entry_price=price_of(item.entry_price, "entry_price"),
+        exit_price=price_of(item.exit_price, "exit_price"),
+        side=item.side,
+        fill=item.fill,
+        won=item.won,
+        closed_at_us=instant_us(item.closed_at, "closed_at"),
+        received_at_us=now_us,
+        meta=meta_of(item),
+    )
+
+
+def _market_of(experiment: str, item: MarketItem, now_us: int) -> MarketOutcome:
+    if item.trades is not None and not 0 <= item.trades <= _TRADES_MAX:
+        raise invalid("trades", f"must be between 0 and {_TRADES_MAX:,}")
     return MarketOutcome(
         experiment=experiment,
         unit=checked_unit(item.unit),
         bot=checked_name(item.bot, "bot"),
         pnl_micro=micro_of(item.pnl_usd, "pnl_usd"),
         fee_micro=micro_of(item.fee_usd, "fee_usd"),
-        stake_micro=micro_of(item.stake_usd, "stake_usd"),
+        stake_micro=stake_of(item),
         trades=item.trades,
         won=item.won,
         fill=item.fill,
@@ -104,16 +114,32 @@ def key_of(record: TradeOutcome | MarketOutcome) -> tuple[str, str, str]:
 
 
 def micro_of(usd: float, field: str) -> int:
-    """USD as int micro-USD, rounded to the nearest."""
+    """USD as int micro-USD, rounded to the nearest, a half to the even one."""
     if not math.isfinite(usd) or abs(usd) > USD_MAX:
         raise invalid(field, f"must be a finite amount within +-{USD_MAX:,.0f} USD, not {usd}")
     return round(usd * 1e6)
 
 
+def stake_of(item: Money) -> int:
+    """The stake in micro-USD; it cannot be negative (a fee can: a rebate)."""
+    if item.stake_usd < 0:
+        raise invalid("stake_usd", f"must be 0 or more, not {item.stake_usd}")
+    return micro_of(item.stake_usd, "stake_usd")
+
+
+def price_of(price: float | None, field: str) -> float | None:
+    """A price in USD per share."""
+    if price is not None and not 0 <= price <= PRICE_MAX:
+        raise invalid(field, f"must be between 0 and {PRICE_MAX:,.0f} USD, not {price}")
+    return price
+
+
 def meta_of(item: Money) -> str:
     """The caller's own notes as JSON text."""
-    text = msgspec.json.encode(item.meta or {}).decode()
-    if len(text) > _META_BYTES_MAX:
+    if item.meta is None:
+        return "{}"
+    text = msgspec.json.encode(item.meta).decode()
+    if len(text.encode()) > _META_BYTES_MAX:
         raise invalid("meta", f"must be at most {_META_BYTES_MAX} bytes of JSON")
     if "\\u0000" in text:
         raise invalid("meta", "must not hold NUL characters")

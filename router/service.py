@@ -16,9 +16,10 @@ from arms.protocol import Arm, loader_of
 from arms.schema import MARKET_V1, StateSchema
 from router import snapshot
 from router.binding import Binder
-from router.desk import Desk, new_known
+from router.desk import Desk
+from router.errors import BadKillFile, RouterError
 from router.journals import Journals, sync_all
-from router.kills import read_kills
+from router.kills import Kills, read_kills
 from store import models
 from store.bindings import FirstSight
 from store.clock import Clock
@@ -53,7 +54,9 @@ class Service:
     clock: Clock
     desk: Desk
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
-    _loaded: dict[str, str] = field(default_factory=dict)
+    _tried: dict[str, str] = field(default_factory=dict)
+    _refused: dict[str, str] = field(default_factory=dict)
+    _kill_error: str = ""
 
     async def start(self) -> None:
         """Loads the champions and starts the loops."""
@@ -76,49 +79,64 @@ class Service:
         self.desk.journals.close()
         self.engine.dispose()
 
-    def is_ready(self) -> list[str]:
-        """What is missing before this worker can answer; empty when it can."""
-        controls = {view.experiment.control for view in self.desk.snapshot.views.values()}
-        missing = [f"arm {arm} has no loaded model" for arm in sorted(controls - set(self.desk.arms))]
+    def missing(self) -> list[str]:
+        """Why this worker cannot answer; empty when it can."""
+        views = self.desk.snapshot.views.values()
+        controls = {v.experiment.control for v in views if v.experiment.archived_at_us is None}
+        silent = sorted(controls - set(self.desk.arms))
+        missing = [f"control arm {arm} has no loaded model: {self._why(arm)}" for arm in silent]
+        return [*missing, *([self._kill_error] if self._kill_error else [])]
+
+    def warnings(self) -> list[str]:
+        """What is not as it should be while decisions go on: no reason to leave a load balancer's pool."""
         age_s = (self.clock() - self.desk.snapshot.confirmed_at_us) / 1e6
-        if age_s > 10 * self.config.split_lead_s:
-            missing.append(f"the split was last confirmed {age_s:.0f} s ago: SQL does not answer")
-        return missing
+        stale = [f"the split was last confirmed {age_s:.0f} s ago: SQL does not answer, decisions go on"]
+        refused = [f"arm {arm}: {why}" for arm, why in sorted(self._refused.items())]
+        return [*(stale if age_s > self.config.split_lead_s else []), *refused]
+
+    def _why(self, arm: str) -> str:
+        return self._refused.get(arm, f"give it one with `abctl model promote {arm} ID`")
 
     async def _poll_sql(self) -> None:
         await asyncio.to_thread(self._refresh)
 
     def _refresh(self) -> None:
-        """Reads splits and champions anew; on an error the last ones stay, and decisions say that they are stale."""
+        """Reads splits and champions anew; on an error the last ones stay, and decisions say "stale"."""
         try:
             fresh = snapshot.read(self.engine, self.clock())
-        except (SQLAlchemyError, StoreError) as error:
+        except (SQLAlchemyError, StoreError, RouterError) as error:
             _LOG.warning("the split could not be confirmed: %s", error)
             return
         self.desk.snapshot = fresh
-        self._load(fresh.champions)
+        for arm, model_id in fresh.champions.items():
+            if self._tried.get(arm) != model_id:
+                self._load(arm, model_id)
 
-    def _load(self, champions: dict[str, str]) -> None:
-        for arm, model_id in champions.items():
-            if self._loaded.get(arm) == model_id:
-                continue
-            try:
-                loaded = load_model(self.engine, self.config.data_dir.models, model_id, self.desk.schema)
-            except (StoreError, SQLAlchemyError, OSError) as error:
-                _LOG.warning(
-                    "model %s of arm %s could not be read and will be tried again: %s", model_id, arm, error
-                )
-                continue
-            except ArmError as error:
-                self._loaded[arm] = model_id
-                _LOG.error("model %s of arm %s is refused: %s", model_id, arm, error)
-                continue
-            self._loaded[arm] = model_id
-            self.desk.arms = {**self.desk.arms, arm: loaded}
-            _LOG.info("arm %s serves model %s", arm, model_id)
+    def _load(self, arm: str, model_id: str) -> None:
+        """Serves a champion from now on. One that is refused leaves the model before it in its place."""
+        try:
+            loaded = load_model(self.engine, self.config.data_dir.models, model_id, self.desk.schema)
+        except (StoreError, SQLAlchemyError, OSError) as error:
+            _LOG.warning("model %s of arm %s cannot be read now; trying again: %s", model_id, arm, error)
+            return
+        except ArmError as error:
+            self._tried[arm] = model_id
+            self._refused[arm] = f"model {model_id} is refused: {error}"
+            _LOG.error("model %s of arm %s is refused: %s", model_id, arm, error)
+            return
+        self._tried[arm] = model_id
+        self._refused.pop(arm, None)
+        self.desk.arms = {**self.desk.arms, arm: loaded}
+        _LOG.info("arm %s serves model %s", arm, model_id)
 
     async def _poll_kills(self) -> None:
-        self.desk.kills = read_kills(self.config.data_dir.root)
+        self.obey_kills()
+
+    def obey_kills(self) -> None:
+        """Reads the KILL file; an unreadable one leaves the kills as they are, and the worker not ready."""
+        kills, self._kill_error = kills_of(self.config.data_dir)
+        if kills is not None:
+            self.desk.kills = kills
 
     async def _sync(self) -> None:
         descriptors = self.desk.journals.unsynced()
@@ -127,6 +145,14 @@ class Service:
 
     async def _measure(self) -> None:
         self.desk.journals.measure()
+
+
+def kills_of(data_dir: DataDir) -> tuple[Kills | None, str]:
+    """The kills in force, or None and why they cannot be read."""
+    try:
+        return read_kills(data_dir.root), ""
+    except (BadKillFile, OSError) as error:
+        return None, str(error)
 
 
 def load_model(engine: Engine, folder: Path, model_id: str, schema: StateSchema) -> Arm:
@@ -141,18 +167,18 @@ def load_model(engine: Engine, folder: Path, model_id: str, schema: StateSchema)
 def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock: Clock) -> Service:
     """A worker's parts, put together."""
     quota = Quota(config.data_dir.journals, config.journal_quota_bytes)
+    kills, kill_error = kills_of(config.data_dir)
     desk = Desk(
         snapshot=snapshot.read(engine, clock()),
-        kills=read_kills(config.data_dir.root),
+        kills=kills or (),
         arms={},
         schema=MARKET_V1,
         binder=Binder(first_sight, round(config.split_lead_s * 1e6)),
         journals=Journals(config.data_dir.journals, quota),
         clock=clock,
         default_experiment=config.default_experiment,
-        answered=new_known(),
     )
-    return Service(config=config, engine=engine, first_sight=first_sight, clock=clock, desk=desk)
+    return Service(config, engine, first_sight, clock, desk, _kill_error=kill_error)
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
@@ -161,5 +187,5 @@ async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
         try:
             await step()
-        except Exception:
+        except Exception:  # noqa: BLE001 - a loop that ended would freeze splits and kills without a word
             _LOG.exception("a loop of the service failed and goes on")

@@ -21,7 +21,10 @@ class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DecideRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """POST /v1/decide. history: rows of features, newest last. Times: RFC 3339 or epoch milliseconds."""
+    """POST /v1/decide. history: rows of features, newest last. Times: RFC 3339 or epoch milliseconds.
+
+    deadline_ms, quote and explain are known and refused: they are not supported yet.
+    """
 
     unit: str
     history: list[list[float]]
@@ -80,11 +83,16 @@ class DecideReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssignReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to an assignment. Nothing is recorded: the unit enters the statistics with its first decision."""
+    """The answer to an assignment. served_arm: another one than `arm` where that is killed.
+
+    Nothing is recorded: a unit enters the statistics with its first decision.
+    """
 
     experiment: str
     unit: str
     arm: str
+    served_arm: str
+    reason: str
     eligible: bool
     binding: str
     started_at_ms: int
@@ -126,7 +134,10 @@ class MarketItem(
 
 
 class OutcomeResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """accepted: durably journaled. duplicate, conflict: this process knows an earlier one. rejected: see error."""
+    """accepted: durably journaled. duplicate, conflict: this process knows an earlier one.
+
+    rejected: see error. pnl_micro: the amount as it is stored, in micro-USD.
+    """
 
     status: Literal["accepted", "duplicate", "conflict", "rejected"]
     pnl_micro: int | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    Column,
+    ColumnElement,
     Connection,
     LargeBinary,
     Table,
@@ -34,7 +34,7 @@ def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
 
 
 def add_new(
-    connection: Connection, table: Table, rows: Sequence[Row], returning: "Column[str]"
+    connection: Connection, table: Table, rows: Sequence[Row], returning: ColumnElement[str]
 ) -> list[str]:
     """Inserts the rows whose primary key is not there, and returns `returning` of exactly these."""
     if not rows:
@@ -47,14 +47,16 @@ def add_new(
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Inserts the rows; where the primary key is there, sets the columns that they name and leaves the others."""
+    """Inserts the rows; where the primary key is there, sets the columns that they name, no others."""
     if not rows:
         return
     keys = [c.name for c in table.primary_key]
     names = [name for name in rows[0] if name not in keys]
     if connection.dialect.name == "sqlite":
         plain = sqlite.insert(table)
-        connection.execute(plain.on_conflict_do_update(keys, set_={n: plain.excluded[n] for n in names}), rows)
+        connection.execute(
+            plain.on_conflict_do_update(keys, set_={n: plain.excluded[n] for n in names}), rows
+        )
         return
     bulk = _from_json(table, tuple(rows[0]))
     statement = bulk.on_conflict_do_update(index_elements=keys, set_={n: bulk.excluded[n] for n in names})
@@ -102,4 +104,3 @@ def _json_of(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
         return _JSON.encode(rows).decode()
     hexed = [{**row, **{n: "\\x" + row[n].hex() for n in binary if n in row}} for row in rows]
     return _JSON.encode(hexed).decode()
-

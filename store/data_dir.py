@@ -3,8 +3,8 @@
 import fcntl
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,11 +64,13 @@ class DataDir:
     def node_id(self) -> str:
         """This node's name in the stream's consumer group; made once."""
         path = self.root / "node"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            path.write_text(uuid.uuid4().hex)
-            return path.read_text().strip()
+        if not path.exists():
+            staging = path.with_suffix(f".{uuid.uuid4().hex}")
+            staging.write_text(staging.suffix.removeprefix("."))
+            with suppress(FileExistsError):  # of two processes at once the first names the node
+                path.hardlink_to(staging)
+            staging.unlink()
+        return path.read_text()
 
 
 class ServiceFile(msgspec.Struct, frozen=True):
@@ -95,7 +97,7 @@ def read_service(data_dir: DataDir) -> ServiceFile | None:
 
 
 @contextmanager
-def owned(data_dir: DataDir) -> Iterator[None]:
+def owned(data_dir: DataDir) -> Generator[None]:
     """Holds the data directory's lock, or raises DataDirLocked. Freed by the kernel when the process dies."""
     fd = os.open(data_dir.root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -103,7 +105,8 @@ def owned(data_dir: DataDir) -> Iterator[None]:
     except BlockingIOError:
         os.close(fd)
         raise DataDirLocked(
-            f"the data directory {data_dir.root} belongs to a running abctl; stop it, or use another --data-dir"
+            f"the data directory {data_dir.root} belongs to a running abctl;"
+            " stop it, or use another --data-dir"
         ) from None
     try:
         yield

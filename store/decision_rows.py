@@ -39,7 +39,7 @@ _FOR_TOTALS = (
 class StoredDecisions:
     """What a batch changed. new: rows of ids that SQL did not have.
 
-    moved: decisions that came first and took the place of a later one of their id. robbed: units that lost one so.
+    moved: decisions that took the place of a later one of their id. robbed: units that lost one so.
     """
 
     new: Sequence[Row] = ()
@@ -48,9 +48,7 @@ class StoredDecisions:
     duplicates: int = 0
 
 
-def store(
-    connection: Connection, experiment: str, decisions: Sequence[Stamped[Decision]]
-) -> StoredDecisions:
+def store(connection: Connection, experiment: str, decisions: Sequence[Stamped[Decision]]) -> StoredDecisions:
     """Settles a batch of one experiment against what is there."""
     first: dict[str, Row] = {}
     for stamped in sorted(decisions, key=lambda s: s.order):

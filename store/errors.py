@@ -7,6 +7,7 @@ StoreError
 |-- UnknownModel        no model of that id
 |-- UnknownDecision     SQL holds no decision of that id
 |-- JournalFull         the journal's quota or the disk is used up: nothing more is accepted
+|-- RecordTooLarge      a record is larger than a journal takes
 |-- DataDirLocked       another process owns the data directory
 |-- StoreUnavailable    SQL or Redis did not answer
 `-- SchemaTooNew        the database was migrated by a newer abctl
@@ -52,6 +53,10 @@ class UnknownModel(StoreError):
 
 class JournalFull(StoreError):
     """The journal cannot take more: nothing is accepted that could be lost."""
+
+
+class RecordTooLarge(StoreError):
+    """A record is larger than a journal takes."""
 
 
 class DataDirLocked(StoreError):

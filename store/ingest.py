@@ -4,109 +4,161 @@ Law: whatever is shipped, how often and in which order, SQL ends up holding ever
 because a shipment counts only from the mark on, and the mark moves in the same transaction as the rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, select, text, update
 
-from store import decision_rows, outcome_rows, tables, unit_rows
+from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows
 from store.journal import Frame, frames
 from store.records import Decision, MarketOutcome, Record, TradeOutcome
-from store.stamped import Stamped
 from store.sql import in_transaction, insert_new, table_of
+from store.stamped import Stamped
 
 _DECODER = msgspec.msgpack.Decoder(Record)
 _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
+_ADVISORY_CLASS = 0x61626374  # "abct"
+_MISSING = "the journal no longer holds these bytes: was the database restored from a backup?"
+_UNFINISHED = "unfinished or damaged record"
 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """Whole frames of one journal from byte position `start` on."""
+    """Bytes of one journal from position `start` on: whole frames, or a damaged rest that no frame follows.
+
+    missing: this many bytes from `start` on are gone from the journal; data begins behind them.
+    """
 
     journal_id: str
     start: int
     data: bytes
+    missing: int = 0
 
     @property
     def stop(self) -> int:
-        """The position behind the last frame."""
-        return self.start + len(self.data)
+        """The position behind the last byte."""
+        return self.start + self.missing + len(self.data)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """What one call brought to SQL."""
+    """What one call brought to SQL. gaps: journals of which a shipment began behind the mark."""
 
     decisions: int = 0
     outcomes: int = 0
     duplicates: int = 0
     conflicts: int = 0
     dead: int = 0
-    gaps: list[str] = field(default_factory=list)
+    gaps: tuple[str, ...] = ()
+
+    def __add__(self, other: "Stored") -> "Stored":
+        return Stored(
+            self.decisions + other.decisions,
+            self.outcomes + other.outcomes,
+            self.duplicates + other.duplicates,
+            self.conflicts + other.conflicts,
+            self.dead + other.dead,
+            self.gaps + other.gaps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFrame:
+    """A frame that cannot be stored, and why."""
+
+    journal_id: str
+    frame: Frame
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What shipments hold beyond the marks, and the marks behind them."""
+
+    records: list[Stamped[Record]]
+    dead: list[DeadFrame]
+    gaps: tuple[str, ...]
+    marks: dict[str, int]
 
 
 def ingest(engine: Engine, experiment: str, shipments: Sequence[Shipment], now_us: int) -> Stored:
-    """Stores the shipments of one experiment. A shipment that begins behind its mark is a gap: named, not stored."""
+    """Stores shipments of one experiment in one transaction: all of them, or none where it raises."""
     return in_transaction(engine, lambda c: _ingest(c, experiment, shipments, now_us))
 
 
 def _ingest(connection: Connection, experiment: str, shipments: Sequence[Shipment], now_us: int) -> Stored:
-    stored = Stored()
     marks = _lock_marks(connection, experiment, {s.journal_id for s in shipments}, now_us)
-    records: list[Stamped[Record]] = []
+    found = read(experiment, shipments, marks)
+    for letter in found.dead:
+        _bury(connection, experiment, letter, now_us)
+    stored = _store(connection, experiment, found.records)
+    _move_marks(connection, {j: p for j, p in found.marks.items() if p != marks[j]}, now_us)
+    return stored + Stored(dead=len(found.dead), gaps=found.gaps)
+
+
+def read(experiment: str, shipments: Sequence[Shipment], marks: Mapping[str, int]) -> Reading:
+    """Decodes what lies beyond the marks. A shipment that begins behind its mark is a gap: left out."""
+    reading = Reading([], [], (), dict(marks))
+    gaps: list[str] = []
     for shipment in shipments:
-        if shipment.start > marks[shipment.journal_id]:
-            stored.gaps.append(shipment.journal_id)
+        journal_id, mark = shipment.journal_id, reading.marks[shipment.journal_id]
+        if shipment.start > mark:
+            gaps.append(journal_id)
             continue
-        for frame in frames(shipment.data, shipment.start):
-            if frame.start >= marks[shipment.journal_id]:
-                _take(connection, experiment, shipment.journal_id, frame, records, stored, now_us)
-        marks[shipment.journal_id] = max(marks[shipment.journal_id], shipment.stop)
-    _store(connection, experiment, records, stored)
-    _move_marks(connection, marks, now_us)
-    return stored
+        for frame in _all_frames(shipment):
+            if frame.stop > mark:
+                _read_frame(experiment, journal_id, frame, reading)
+        reading.marks[journal_id] = max(mark, shipment.stop)
+    return Reading(reading.records, reading.dead, tuple(gaps), reading.marks)
 
 
-def _take(
-    connection: Connection,
-    experiment: str,
-    journal_id: str,
-    frame: Frame,
-    records: list[Stamped[Record]],
-    stored: Stored,
-    now_us: int,
-) -> None:
-    """Decodes one frame into the batch, or lays it with the dead letters."""
+def _all_frames(shipment: Shipment) -> Iterator[Frame]:
+    """Every byte of a shipment in a frame; what is missing, and what no frame follows, as damaged ones."""
+    at = shipment.start + shipment.missing
+    if shipment.missing:
+        yield Frame(shipment.start, at, None, _MISSING)
+    data_start = at
+    for frame in frames(shipment.data, data_start):
+        yield frame
+        at = frame.stop
+    if at < shipment.stop:
+        yield Frame(at, shipment.stop, None, _UNFINISHED, shipment.data[at - data_start :])
+
+
+def _read_frame(experiment: str, journal_id: str, frame: Frame, reading: Reading) -> None:
+    if frame.payload is None:
+        reading.dead.append(DeadFrame(journal_id, frame, frame.damage))
+        return
     try:
-        if frame.payload is None:
-            raise msgspec.DecodeError(frame.damage)
-        records.append(Stamped(_DECODER.decode(frame.payload), journal_id, frame.start))
-    except msgspec.DecodeError as error:
-        bury(connection, experiment, journal_id, frame, str(error), now_us)
-        stored.dead += 1
+        record = _DECODER.decode(frame.payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reading.dead.append(DeadFrame(journal_id, frame, str(error)))
+        return
+    if record.experiment == experiment:
+        reading.records.append(Stamped(record, journal_id, frame.start))
+    else:
+        reason = f"a record of experiment {record.experiment!r} in the journal of {experiment!r}"
+        reading.dead.append(DeadFrame(journal_id, frame, reason))
 
 
-def bury(
-    connection: Connection, experiment: str, journal_id: str, frame: Frame, reason: str, now_us: int
-) -> None:
+def _bury(connection: Connection, experiment: str, letter: DeadFrame, now_us: int) -> None:
     """Keeps what cannot be stored, with the reason."""
+    frame = letter.frame
     row = {
         "experiment": experiment,
-        "journal_id": journal_id,
+        "journal_id": letter.journal_id,
         "position": frame.start,
-        "reason": reason[:2000],
+        "reason": letter.reason[:2000].replace("\0", "\\0"),
         "content": frame.payload if frame.payload is not None else frame.raw,
         "at_us": now_us,
     }
     connection.execute(_DEAD.insert(), row)
 
 
-def _store(
-    connection: Connection, experiment: str, records: Sequence[Stamped[Record]], stored: Stored
-) -> None:
+def _store(connection: Connection, experiment: str, records: Sequence[Stamped[Record]]) -> Stored:
     decisions: list[Stamped[Decision]] = []
     outcomes: list[Stamped[TradeOutcome | MarketOutcome]] = []
     for s in records:
@@ -114,33 +166,33 @@ def _store(
             decisions.append(Stamped(s.record, s.journal_id, s.position))
         else:
             outcomes.append(Stamped(s.record, s.journal_id, s.position))
-    new = decision_rows.store(connection, decisions)
-    stored.decisions = len(new)
+    made = decision_rows.store(connection, experiment, decisions)
+    unparked = outcome_rows.unpark(connection, experiment, made.new, made.moved)
     settled = outcome_rows.store(connection, experiment, outcomes)
-    stored.outcomes, stored.duplicates, stored.conflicts = settled.new, settled.duplicates, settled.conflicts
-    created = unit_rows.add_decisions(connection, experiment, new)
-    unparked = outcome_rows.unpark(connection, experiment, new)
-    unit_rows.refresh_outcomes(connection, experiment, settled.units | unparked | created)
+    changed = unit_rows.add_decisions(connection, experiment, made)
+    unit_outcomes.refresh(connection, experiment, changed | unparked | settled.units)
+    duplicates = made.duplicates + settled.duplicates
+    return Stored(len(made.new), settled.new, duplicates, settled.conflicts)
 
 
 def _lock_marks(connection: Connection, experiment: str, journals: set[str], now_us: int) -> dict[str, int]:
-    """The marks of the journals, locked for this transaction; a journal never seen starts at 0."""
+    """The marks of the journals, 0 for a new one. From here on no other writer of the experiment works."""
+    if connection.dialect.name != "sqlite":
+        lock = text("SELECT pg_advisory_xact_lock(:class, hashtext(:experiment))")
+        connection.execute(lock, {"class": _ADVISORY_CLASS, "experiment": experiment})
     fresh = [
         {"journal_id": j, "experiment": experiment, "position": 0, "updated_at_us": now_us}
         for j in sorted(journals)
     ]
     connection.execute(insert_new(connection, _MARKS), fresh)
     query = select(_MARKS.c.journal_id, _MARKS.c.position).where(_MARKS.c.journal_id.in_(sorted(journals)))
-    return {row.journal_id: row.position for row in connection.execute(query.with_for_update())}
+    return {row.journal_id: row.position for row in connection.execute(query)}
 
 
-def _move_marks(connection: Connection, marks: dict[str, int], now_us: int) -> None:
+def _move_marks(connection: Connection, marks: Mapping[str, int], now_us: int) -> None:
     for journal_id, position in marks.items():
-        connection.execute(
-            update(_MARKS)
-            .where(_MARKS.c.journal_id == journal_id)
-            .values(position=position, updated_at_us=now_us)
-        )
+        moved = update(_MARKS).where(_MARKS.c.journal_id == journal_id)
+        connection.execute(moved.values(position=position, updated_at_us=now_us))
 
 
 def ingest_each(
@@ -148,31 +200,26 @@ def ingest_each(
 ) -> Stored:
     """Stores a shipment frame by frame; a frame that SQL refuses becomes a dead letter and blocks nobody."""
     total = Stored()
-    for frame in frames(shipment.data, shipment.start):
-        one = Shipment(
-            shipment.journal_id,
-            frame.start,
-            shipment.data[frame.start - shipment.start :][: frame.stop - frame.start],
-        )
+    data_start = shipment.start + shipment.missing
+    for frame in _all_frames(shipment):
+        gone = frame.start < data_start
+        data = b"" if gone else shipment.data[frame.start - data_start : frame.stop - data_start]
+        missing = frame.stop - frame.start if gone else 0
+        one = Shipment(shipment.journal_id, frame.start, data, missing)
         try:
-            part = ingest(engine, experiment, [one], now_us)
+            total += ingest(engine, experiment, [one], now_us)
         except refused as error:
-            skip = partial(_skip, experiment, shipment.journal_id, frame, str(error), now_us)
-            part = in_transaction(engine, skip)
-        total.decisions += part.decisions
-        total.outcomes += part.outcomes
-        total.dead += part.dead
-        total.gaps += part.gaps
+            letter = DeadFrame(shipment.journal_id, frame, str(error))
+            total += in_transaction(engine, partial(_skip, experiment, letter, now_us))
     return total
 
 
-def _skip(
-    experiment: str, journal_id: str, frame: Frame, reason: str, now_us: int, connection: Connection
-) -> Stored:
-    marks = _lock_marks(connection, experiment, {journal_id}, now_us)
-    if frame.start != marks[journal_id]:
+def _skip(experiment: str, letter: DeadFrame, now_us: int, connection: Connection) -> Stored:
+    journal_id, frame = letter.journal_id, letter.frame
+    mark = _lock_marks(connection, experiment, {journal_id}, now_us)[journal_id]
+    if not frame.start <= mark < frame.stop:
         return Stored()
-    bury(connection, experiment, journal_id, frame, reason, now_us)
+    _bury(connection, experiment, letter, now_us)
     _move_marks(connection, {journal_id: frame.stop}, now_us)
     return Stored(dead=1)
 

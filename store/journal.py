@@ -2,10 +2,11 @@
 
 A journal is a folder of segments, owned by one process (flock on `owner.lock`). Segments are named by the
 byte position at which they start; a position counts bytes over all segments, so one int says how far
-anybody has read. A frame is: length u32, crc32 u32 (little-endian), payload.
+anybody has read. A frame is: `abj1`, length u32, crc32 of the payload u32 (little-endian), payload.
 
 Law: what `append` returned for survives any kill of the process; an operating-system crash may lose what
-was written after the last `sync`.
+was written after the last `sync`. Damaged bytes cost the frames that they touch and no
+other: reading goes on at the next whole frame.
 """
 
 import fcntl
@@ -15,18 +16,20 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from store.errors import JournalFull
+from store.errors import JournalFull, RecordTooLarge
 
-_HEADER = struct.Struct("<II")
+_MAGIC = b"abj1"
+_HEADER = struct.Struct("<4sII")
 SEGMENT_BYTES = 8 << 20
 MAX_PAYLOAD_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One payload and where it stands: [start, stop) in bytes. payload is None where the bytes are damaged."""
+    """One payload and where it stands: bytes [start, stop). payload is None where they are damaged."""
 
     start: int
     stop: int
@@ -37,31 +40,46 @@ class Frame:
 
 def frame_bytes(payload: bytes) -> bytes:
     """A payload with its header."""
-    return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+    return _HEADER.pack(_MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
 def frames(buffer: bytes, start: int) -> Iterator[Frame]:
-    """The whole frames of a buffer that begins at `start`; an unfinished tail is left out.
+    """The whole frames of a buffer that begins at `start`, and what is damaged between them.
 
-    A frame with a wrong checksum is yielded as damaged; a length that cannot be makes all the rest one damaged frame.
+    What no whole frame follows is left out: it may be unfinished.
     """
     offset = 0
-    while len(buffer) - offset >= _HEADER.size:
-        length, crc = _HEADER.unpack_from(buffer, offset)
-        if length == 0 or length > MAX_PAYLOAD_BYTES:
-            yield Frame(
-                start + offset, start + len(buffer), None, "impossible length", bytes(buffer[offset:])
-            )
+    while offset < len(buffer):
+        stop = _stop_of(buffer, offset)
+        if stop is not None:
+            yield Frame(start + offset, start + stop, buffer[offset + _HEADER.size : stop])
+            offset = stop
+            continue
+        found = _next_whole(buffer, offset + 1)
+        if found is None:
             return
-        stop = offset + _HEADER.size + length
-        if stop > len(buffer):
-            return
-        payload = bytes(buffer[offset + _HEADER.size : stop])
-        if zlib.crc32(payload) == crc:
-            yield Frame(start + offset, start + stop, payload)
-        else:
-            yield Frame(start + offset, start + stop, None, "checksum mismatch", payload)
-        offset = stop
+        yield Frame(start + offset, start + found, None, "damaged bytes", buffer[offset:found])
+        offset = found
+
+
+def _stop_of(buffer: bytes, offset: int) -> int | None:
+    """Where the frame at an offset ends; None where no whole one stands there."""
+    if len(buffer) - offset < _HEADER.size:
+        return None
+    magic, length, crc = _HEADER.unpack_from(buffer, offset)
+    begin = offset + _HEADER.size
+    if magic != _MAGIC or length > MAX_PAYLOAD_BYTES or begin + length > len(buffer):
+        return None
+    return begin + length if zlib.crc32(memoryview(buffer)[begin : begin + length]) == crc else None
+
+
+def _next_whole(buffer: bytes, offset: int) -> int | None:
+    found = buffer.find(_MAGIC, offset)
+    while found >= 0:
+        if _stop_of(buffer, found) is not None:
+            return found
+        found = buffer.find(_MAGIC, found + 1)
+    return None
 
 
 def segment_path(folder: Path, start: int) -> Path:
@@ -79,33 +97,28 @@ class Journal:
 
     def __init__(self, folder: Path, quota: "Quota", segment_bytes: int = SEGMENT_BYTES) -> None:
         self.id = folder.name
-        self._folder = folder
         self._quota = quota
         self._segment_bytes = segment_bytes
-        folder.mkdir(parents=True)
-        self._lock_fd = os.open(folder / "owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         self.position = 0
         self._segment_start = 0
-        self._fd = self._open_segment(0)
         self._dirty = False
+        self._lock_fd, self._fd = _made(folder)
+        self._folder = folder
 
     def append(self, payload: bytes) -> int:
-        """Writes one record and returns the position behind it, or raises JournalFull and leaves no trace."""
+        """Writes one record and returns the position behind it, or raises and leaves no trace."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise RecordTooLarge(
+                f"a record of {len(payload):,} bytes is larger than {MAX_PAYLOAD_BYTES:,}; send less"
+            )
         data = frame_bytes(payload)
         self._quota.check(len(data))
-        try:
-            written = os.write(self._fd, data)
-        except OSError as error:
-            raise JournalFull(f"the journal cannot be written: {error.strerror}; free disk space") from error
-        if written != len(data):
-            os.ftruncate(self._fd, self.position - self._segment_start)
-            raise JournalFull("the journal's disk is full; free disk space")
-        self.position += written
-        self._dirty = True
-        self._quota.used_bytes += written
         if self.position - self._segment_start >= self._segment_bytes:
             self._roll()
+        self._write(data)
+        self.position += len(data)
+        self._dirty = True
+        self._quota.used_bytes += len(data)
         return self.position
 
     def sync(self) -> None:
@@ -127,16 +140,55 @@ class Journal:
         os.close(self._fd)
         os.close(self._lock_fd)
 
-    def _open_segment(self, start: int) -> int:
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        return os.open(segment_path(self._folder, start), flags, 0o600)
+    def _write(self, data: bytes) -> None:
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise JournalFull(f"the journal cannot be written: {error.strerror}; free disk space") from error
+        if written != len(data):
+            os.ftruncate(self._fd, self.position - self._segment_start)
+            raise JournalFull("the journal's disk is full; free disk space")
 
     def _roll(self) -> None:
-        os.fsync(self._fd)
+        """Goes on in a new segment; where that fails the old one stays as it is."""
+        try:
+            os.fsync(self._fd)
+            fresh = _open_segment(self._folder, self.position)
+        except OSError as error:
+            raise JournalFull(
+                f"the journal cannot begin a segment: {error.strerror}; free disk space"
+            ) from error
         os.close(self._fd)
+        self._fd = fresh
         self._segment_start = self.position
-        self._fd = self._open_segment(self.position)
         self._dirty = False
+
+
+def _made(folder: Path) -> tuple[int, int]:
+    """A new journal's lock and first segment; named when both are there, so that it never looks dead."""
+    staging = folder.with_name(f".{folder.name}")
+    staging.mkdir(parents=True)
+    lock = os.open(staging / "owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    segment = _open_segment(staging, 0)
+    staging.rename(folder)
+    _sync_folder(folder.parent)
+    return lock, segment
+
+
+def _open_segment(folder: Path, start: int) -> int:
+    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+    fd = os.open(segment_path(folder, start), flags, 0o600)
+    _sync_folder(folder)
+    return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class Quota:
@@ -152,7 +204,7 @@ class Quota:
         """Raises JournalFull where `more_bytes` do not fit."""
         if self.used_bytes + more_bytes > self._limit_bytes:
             raise JournalFull(
-                f"the journal holds {self.used_bytes:,} of {self._limit_bytes:,} bytes that are not in SQL yet;"
+                f"the journal holds {self.used_bytes:,} of {self._limit_bytes:,} bytes, not in SQL yet;"
                 " bring SQL and Redis back, or raise ABCTL_JOURNAL_QUOTA_BYTES"
             )
 
@@ -174,8 +226,18 @@ def new_journal(root: Path, experiment: str, quota: Quota) -> Journal:
     return Journal(root / experiment / uuid.uuid4().hex, quota)
 
 
+def journal_folders(experiment_folder: Path) -> list[Path]:
+    """The journals of an experiment, those of dead processes too."""
+    if not experiment_folder.is_dir():
+        return []
+    return sorted(p for p in experiment_folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def read_from(folder: Path, position: int, limit_bytes: int) -> bytes:
-    """Whole frames from a position, about limit_bytes of them; b"" at the end. Never crosses a segment's edge."""
+    """Whole frames from a position, about limit_bytes of them; b"" where none has followed yet.
+
+    Stays within a segment. Where the segment is finished and no whole frame follows, its damaged rest.
+    """
     starts = [start for start in segment_starts(folder) if start <= position]
     if not starts:
         return b""
@@ -184,13 +246,19 @@ def read_from(folder: Path, position: int, limit_bytes: int) -> bytes:
         data = file.read(limit_bytes)
         whole = _whole_bytes(data)
         if whole == 0 and len(data) == limit_bytes:
-            data += file.read(MAX_PAYLOAD_BYTES + _HEADER.size)
+            data += file.read()
             whole = _whole_bytes(data)
+    if whole == 0 and data and _is_finished(folder, starts[-1]):
+        return data
     return data[:whole]
 
 
+def _is_finished(folder: Path, start: int) -> bool:
+    return segment_starts(folder)[-1] > start or not is_owned(folder)
+
+
 def _whole_bytes(data: bytes) -> int:
-    """How many bytes of a read are whole frames."""
+    """How many bytes of a read are whole frames, and damaged ones between them."""
     last = 0
     for frame in frames(data, 0):
         last = frame.stop
@@ -212,19 +280,22 @@ def is_owned(folder: Path) -> bool:
     return False
 
 
+def start_of(folder: Path) -> int:
+    """The position of the first byte that is still on disk."""
+    starts = segment_starts(folder)
+    return starts[0] if starts else 0
+
+
 def end_of(folder: Path) -> int:
     """The position behind the last byte on disk."""
     starts = segment_starts(folder)
     return starts[-1] + size_of(segment_path(folder, starts[-1])) if starts else 0
 
 
-def drop_segments(folder: Path, mark: int, keep_last: bool) -> int:
-    """Deletes the segments that SQL holds whole; returns how many. The last one goes only where keep_last is False."""
+def drop_segments(folder: Path, mark: int) -> int:
+    """Deletes the segments before the last that SQL holds whole; returns how many."""
     starts = segment_starts(folder)
-    stops = [*starts[1:], end_of(folder)] if starts else []
-    doomed = [s for s, stop in zip(starts, stops, strict=True) if stop <= mark]
-    if keep_last and doomed and doomed[-1] == starts[-1]:
-        doomed.pop()
+    doomed = [start for start, stop in pairwise(starts) if stop <= mark]
     for start in doomed:
         segment_path(folder, start).unlink(missing_ok=True)
     return len(doomed)

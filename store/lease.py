@@ -4,8 +4,9 @@ from typing import Any
 
 import redis
 
-_RENEW = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) else return 0 end"
-_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end"
+_IF_MINE = "if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end "
+_RENEW = _IF_MINE + "return redis.call('pexpire', KEYS[1], ARGV[2])"
+_RELEASE = _IF_MINE + "return redis.call('del', KEYS[1])"
 
 
 class Lease:

@@ -1,9 +1,10 @@
-"""The model registry in SQL: artefacts by content hash, with their bytes, and aliases with their whole history."""
+"""The model registry in SQL: artefacts by content hash, with their bytes; aliases with all their history."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import Connection, Engine, select
 
 from store import tables
@@ -50,7 +51,7 @@ def register(engine: Engine, entry: ModelEntry, content: Mapping[str, bytes]) ->
         connection.execute(insert_new(connection, _MODELS), row)
         files = [{"model_id": entry.id, "name": n, "content": b} for n, b in sorted(content.items())]
         connection.execute(insert_new(connection, _FILES), files)
-        detail = f'{{"id":"{entry.id}","arm":"{entry.arm}"}}'
+        detail = msgspec.json.encode({"id": entry.id, "arm": entry.arm}).decode()
         record_change(connection, entry.created_at_us, entry.actor, "model.register", None, detail)
         return True
 
@@ -72,13 +73,14 @@ def find(connection: Connection, prefix: str) -> ModelEntry:
 
 
 def set_alias(engine: Engine, change: AliasChange) -> None:
-    """Appends a change of an alias."""
+    """Appends a change of an alias; the model may be named by a prefix of its id."""
 
     def work(connection: Connection) -> None:
-        find(connection, change.model_id)
-        names = ("arm", "alias", "model_id", "at_us", "actor", "reason")
-        connection.execute(_ALIASES.insert(), {n: getattr(change, n) for n in names})
-        detail = f'{{"alias":"{change.alias}","arm":"{change.arm}","id":"{change.model_id}"}}'
+        model_id = find(connection, change.model_id).id
+        names = ("arm", "alias", "at_us", "actor", "reason")
+        row = {n: getattr(change, n) for n in names} | {"model_id": model_id}
+        connection.execute(_ALIASES.insert(), row)
+        detail = msgspec.json.encode({"alias": change.alias, "arm": change.arm, "id": model_id}).decode()
         record_change(connection, change.at_us, change.actor, "model.promote", None, detail)
 
     in_transaction(engine, work)

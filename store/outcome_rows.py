@@ -1,36 +1,41 @@
-"""Outcomes as SQL rows: of each key the first in (received_at, journal, position) stays, others are kept for audit."""
+"""Outcomes as SQL rows: of each key the first in (received_at, journal, position) stays.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+Law: the outcomes of a key fall into groups of equal content, each known by its earliest; the earliest group
+is the outcome, the others are conflicts, kept for audit. So nothing depends on the order of arrival.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, select, update
+from sqlalchemy import Connection, and_, delete, select
 
 from store import tables
-from store.records import Decision, MarketOutcome, TradeOutcome
+from store.bulk import Row, add_new, chunks, set_columns
+from store.decision_rows import place
+from store.records import MarketOutcome, TradeOutcome
 from store.sql import table_of
 from store.stamped import Stamped
 
 _TABLE = table_of(tables.Outcome)
 _CONFLICTS = table_of(tables.OutcomeConflict)
 _DECISIONS = table_of(tables.Decision)
-_CHUNK = 400
 _PLACE = ("received_at_us", "journal_id", "position")
 _NAMES = tuple(c.name for c in _TABLE.columns)
-_CONTENT = tuple(n for n in _NAMES if n not in (*_PLACE, "unit"))
+_CONTENT = tuple(n for n in _NAMES if n not in (*_PLACE, "unit", "bot"))
 
-Row = dict[str, Any]
+Key = tuple[str, str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What became of a batch of outcomes, and whose totals changed."""
 
     new: int = 0
     duplicates: int = 0
     conflicts: int = 0
-    units: set[str] = field(default_factory=set)
+    units: frozenset[str] = frozenset()
 
 
 def market_key(unit: str, bot: str) -> str:
@@ -50,80 +55,101 @@ def row_of(stamped: Stamped[TradeOutcome | MarketOutcome]) -> Row:
     return row
 
 
+def content_of(row: Row) -> str:
+    """Two outcomes of a key that say the same have the same content."""
+    return msgspec.json.encode({name: row[name] for name in _CONTENT}).decode()
+
+
 def store(
     connection: Connection, experiment: str, outcomes: Sequence[Stamped[TradeOutcome | MarketOutcome]]
 ) -> Settled:
-    """Settles a batch against what is there."""
-    settled = Settled()
+    """Settles a batch of one experiment against what is there. The batch's decisions are stored before."""
     if not outcomes:
-        return settled
+        return Settled()
     rows = [row_of(s) for s in sorted(outcomes, key=lambda s: s.order)]
     _fill_units(connection, experiment, rows)
-    held = {(r["kind"], r["key"]): r for r in _existing(connection, experiment, rows)}
-    fresh: dict[tuple[str, str], Row] = {}
+    by_key: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
-        _settle(connection, row, held, fresh, settled)
-    if fresh:
-        connection.execute(_TABLE.insert(), list(fresh.values()))
-    settled.new = len(fresh)
-    return settled
+        by_key[row["kind"], row["key"]].append(row)
+    firsts = [group[0] for group in by_key.values()]
+    added = set(add_new(connection, _TABLE, firsts, _TABLE.c.kind + " " + _TABLE.c.key))
+    fresh = {(kind, key) for kind, key in by_key if f"{kind} {key}" in added}
+    contested = {key: group for key, group in by_key.items() if key not in fresh or len(group) > 1}
+    conflicts = _contest(connection, experiment, contested) if contested else 0
+    units = frozenset(row["unit"] for row in rows if row["unit"] is not None)
+    return Settled(len(fresh), len(rows) - len(fresh) - conflicts, conflicts, units)
 
 
-def _settle(
-    connection: Connection,
-    row: Row,
-    held: dict[tuple[str, str], Row],
-    fresh: dict[tuple[str, str], Row],
-    settled: Settled,
-) -> None:
-    """One outcome against the holder of its key."""
-    key = (row["kind"], row["key"])
-    holder = held.get(key) or fresh.get(key)
-    if holder is None:
-        fresh[key] = row
-    elif _content(row) == _content(holder):
-        settled.duplicates += 1
-        return
-    else:
-        settled.conflicts += 1
-        loser = row
-        if key in held and _place(row) < _place(holder):
-            loser, held[key] = holder, row
-            connection.execute(delete(_TABLE).where(_is_key(row)))
-            connection.execute(_TABLE.insert(), row)
-        connection.execute(_CONFLICTS.insert(), _conflict(loser))
-    if row["unit"] is not None:
-        settled.units.add(row["unit"])
+def _contest(connection: Connection, experiment: str, contested: dict[Key, list[Row]]) -> int:
+    """Settles keys that more than one outcome claims; returns how many contents are new conflicts."""
+    keys = sorted({key for _, key in contested})
+    holders = {(r["kind"], r["key"]): r for r in _existing(connection, experiment, keys)}
+    losers: dict[Key, dict[str, Row]] = defaultdict(dict)
+    for row in _existing_conflicts(connection, experiment, keys):
+        losers[row["kind"], row["key"]][row["payload"]] = row
+    new_conflicts = 0
+    for key, rows in contested.items():
+        holder = holders[key]
+        held = {content_of(holder): holder} | losers[key]
+        groups = earliest(held, rows)
+        new_conflicts += len(groups) - len(held)
+        if groups != held:
+            _write(connection, holder, groups)
+    return new_conflicts
 
 
-def _is_key(row: Row) -> Any:
-    return and_(
-        _TABLE.c.experiment == row["experiment"],
-        _TABLE.c.kind == row["kind"],
-        _TABLE.c.key == row["key"],
-    )
+def earliest(held: dict[str, Row], rows: Iterable[Row]) -> dict[str, Row]:
+    """The earliest outcome of every content."""
+    groups = dict(held)
+    for row in rows:
+        content = content_of(row)
+        if content not in groups or place(row) < place(groups[content]):
+            groups[content] = row
+    return groups
 
 
-def _place(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _PLACE)
+def _write(connection: Connection, holder: Row, groups: dict[str, Row]) -> None:
+    winner = min(groups, key=lambda content: place(groups[content]))
+    names = ("experiment", "kind", "key")
+    if groups[winner] is not holder:
+        row = _outcome(holder, winner, groups[winner])
+        connection.execute(delete(_TABLE).where(and_(*(_TABLE.c[n] == holder[n] for n in names))))
+        connection.execute(_TABLE.insert(), row)
+    connection.execute(delete(_CONFLICTS).where(and_(*(_CONFLICTS.c[n] == holder[n] for n in names))))
+    lost = [
+        {n: row[n] for n in (*names, *_PLACE)} | {"payload": content}
+        for content, row in groups.items()
+        if content != winner
+    ]
+    if lost:
+        connection.execute(_CONFLICTS.insert(), lost)
 
 
-def _content(row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _CONTENT)
+def _outcome(holder: Row, content: str, row: Row) -> Row:
+    """A row of tables.Outcome from an outcome row or a conflict row of the holder's key."""
+    said = msgspec.json.decode(content, type=dict[str, object])
+    kept = {"unit": holder["unit"], "bot": holder["bot"]}
+    return said | kept | {name: row[name] for name in _PLACE}
 
 
-def _conflict(row: Row) -> Row:
-    payload = msgspec.json.encode({name: row[name] for name in _CONTENT}).decode()
-    kept = ("experiment", "kind", "key", *_PLACE)
-    return {**{name: row[name] for name in kept}, "payload": payload}
-
-
-def _existing(connection: Connection, experiment: str, rows: Sequence[Row]) -> Iterable[Row]:
-    keys = sorted({r["key"] for r in rows})
+def _existing(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
     for chunk in chunks(keys):
-        query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.key.in_(chunk))
-        for found in connection.execute(query).mappings():
-            yield dict(found)
+        query = select(_TABLE).where(
+            _TABLE.c.experiment == experiment,
+            _TABLE.c.kind.in_(("market", "trade")),
+            _TABLE.c.key.in_(chunk),
+        )
+        yield from (dict(row) for row in connection.execute(query).mappings())
+
+
+def _existing_conflicts(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
+    for chunk in chunks(keys):
+        query = select(_CONFLICTS).where(
+            _CONFLICTS.c.experiment == experiment,
+            _CONFLICTS.c.kind.in_(("market", "trade")),
+            _CONFLICTS.c.key.in_(chunk),
+        )
+        yield from (dict(row) for row in connection.execute(query).mappings())
 
 
 def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -140,32 +166,29 @@ def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) ->
             row["unit"], row["bot"] = units.get(row["decision_id"], (None, None))
 
 
-def unpark(connection: Connection, experiment: str, decisions: Sequence[Stamped[Decision]]) -> set[str]:
-    """Gives trades that came before their decision their unit; returns the units concerned."""
-    if not decisions:
-        return set()
+def unpark(
+    connection: Connection, experiment: str, new: Sequence[Row], moved: Sequence[Row]
+) -> frozenset[str]:
+    """Gives trades that came before their decision its unit; returns the units concerned.
+
+    A moved decision may have another unit than the one it replaced: its trades follow it.
+    """
+    if not new and not moved:
+        return frozenset()
     query = select(_TABLE.c.decision_id).where(
         _TABLE.c.experiment == experiment, _TABLE.c.unit.is_(None), _TABLE.c.kind == "trade"
     )
     parked = set(connection.execute(query).scalars())
-    units = set()
-    for stamped in decisions:
-        record = stamped.record
-        if record.decision_id in parked:
-            units.add(record.unit)
-            connection.execute(
-                update(_TABLE)
-                .where(
-                    _TABLE.c.experiment == experiment,
-                    _TABLE.c.kind == "trade",
-                    _TABLE.c.key == record.decision_id,
-                )
-                .values(unit=record.unit, bot=record.bot)
-            )
-    return units
-
-
-def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
-    """Runs of at most 400: short enough for every engine's parameter limit."""
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]
+    owners = [row for row in new if row["decision_id"] in parked] + list(moved)
+    claims = [
+        {
+            "experiment": experiment,
+            "kind": "trade",
+            "key": row["decision_id"],
+            "unit": row["unit"],
+            "bot": row["bot"],
+        }
+        for row in owners
+    ]
+    set_columns(connection, _TABLE, claims)
+    return frozenset(row["unit"] for row in owners)

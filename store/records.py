@@ -1,15 +1,17 @@
 """The records that travel: what a worker journals and the writer stores, as frozen msgspec structs.
 
-Times are int microseconds since the epoch (UTC), money is int micro-USD. A record is encoded as one
-msgpack array with a tag, so a field may be added at the end with a default, and never removed or moved.
+Times are int microseconds since the epoch (UTC), money is int micro-USD (Micro: so small that no total of a
+unit overflows 64 bits; the decoder refuses more). A record is encoded as one msgpack array with a tag, so a
+field may be added at the end with a default, and never removed or moved.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 Action = Literal["hold", "buy", "sell"]
 Fill = Literal["live", "paper", "replay"]
+Micro = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 Binding = Literal["started_at", "pattern", "redis", "local"]
 
 ACTIONS: tuple[Action, Action, Action] = ("hold", "buy", "sell")
@@ -56,9 +58,9 @@ class TradeOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, t
 
     experiment: str
     decision_id: str
-    pnl_micro: int
-    fee_micro: int
-    stake_micro: int
+    pnl_micro: Micro
+    fee_micro: Micro
+    stake_micro: Micro
     entry_price: float | None
     exit_price: float | None
     side: str | None
@@ -75,9 +77,9 @@ class MarketOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     experiment: str
     unit: str
     bot: str
-    pnl_micro: int
-    fee_micro: int
-    stake_micro: int
+    pnl_micro: Micro
+    fee_micro: Micro
+    stake_micro: Micro
     trades: int | None
     won: bool | None
     fill: Fill
@@ -90,7 +92,7 @@ Record = Decision | TradeOutcome | MarketOutcome
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """One version of a split as it is stored. ranges: (arm, start, stop) in millionths, half-open, in order."""
+    """One version of a split as it is stored. ranges: (arm, start, stop) in millionths, half-open, sorted."""
 
     experiment: str
     version: int

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
 
@@ -24,13 +24,14 @@ def revision_of(engine: Engine) -> str | None:
 
 
 def upgrade(engine: Engine) -> bool:
-    """Migrates to HEAD; returns whether anything was to be done. Two processes at once: one waits for the other."""
+    """Migrates to HEAD; returns whether anything was to be done. Of two processes at once one waits."""
     current = revision_of(engine)
     if current == HEAD:
         return False
     if current is not None and current not in _KNOWN:
         raise SchemaTooNew(
-            f"the database is at revision {current}, this abctl knows up to {HEAD}: upgrade abctl on this machine"
+            f"the database is at revision {current}, this abctl knows up to {HEAD}:"
+            " upgrade abctl on this machine"
         )
     with _locked(engine) as connection:
         _run_alembic(connection)
@@ -49,7 +50,7 @@ def _run_alembic(connection: Connection) -> None:
 
 
 @contextmanager
-def _locked(engine: Engine) -> Iterator[Connection]:
+def _locked(engine: Engine) -> Generator[Connection]:
     if engine.dialect.name == "sqlite":
         with _file_lock(f"{engine.url.database}.migrate.lock"), engine.begin() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -61,7 +62,7 @@ def _locked(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _file_lock(path: str) -> Iterator[None]:
+def _file_lock(path: str) -> Generator[None]:
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -21,17 +21,12 @@ class Route:
     """One journal on its way: shipped up to `position`; `in_flight` are (entry id, stop) not yet in SQL."""
 
     folder: Path
-    position: int | None = None
+    position: int
     in_flight: list[tuple[str, int]] = field(default_factory=list)
-
-    @property
-    def journal_id(self) -> str:
-        """The journal's id."""
-        return self.folder.name
 
 
 class Shipper:
-    """The journals of one experiment in one data directory. One call of `step` is one round; it never sleeps."""
+    """The journals of one experiment in one data directory. Neither `ship` nor `settle` ever sleeps."""
 
     def __init__(
         self, folder: Path, stream: ShipmentStream, marks: Callable[[list[str]], dict[str, int]]
@@ -42,54 +37,54 @@ class Shipper:
         self._routes: dict[str, Route] = {}
 
     def ship(self) -> int:
-        """Ships what is new; returns how many bytes went out."""
+        """Ships what is new, each journal in its turn; returns how many bytes went out."""
         shipped = 0
         self._find_journals()
         room = DEPTH - self._stream.depth()
-        for route in self._routes.values():
-            while room > 0 and (sent := self._ship_one(route)):
-                shipped += sent
-                room -= 1
+        waiting = list(self._routes.values())
+        while waiting and room > 0:
+            sent = {route.folder.name: self._ship_one(route) for route in waiting[:room]}
+            room -= sum(size > 0 for size in sent.values())
+            shipped += sum(sent.values())
+            waiting = [route for route in waiting if sent.get(route.folder.name, 1) > 0]
         return shipped
 
     def settle(self) -> None:
         """Compares with SQL: sends again what Redis lost, deletes the segments that SQL holds."""
         if not self._routes:
             return
-        marks = self._marks(list(self._routes))
         first = self._stream.first_id()
-        again = self._marks(list(self._routes))
+        marks = self._marks(list(self._routes))
         for route in list(self._routes.values()):
-            self._settle_one(route, marks[route.journal_id], again[route.journal_id], first)
+            self._settle_one(route, marks[route.folder.name], first)
 
     def _find_journals(self) -> None:
-        found = {path.name: path for path in self._folder.iterdir()} if self._folder.is_dir() else {}
-        new = [name for name in found if name not in self._routes]
+        new = [p for p in journal.journal_folders(self._folder) if p.name not in self._routes]
         if new:
-            marks = self._marks(new)
-            self._routes |= {name: Route(found[name], marks[name]) for name in new}
+            marks = self._marks([path.name for path in new])
+            self._routes |= {path.name: Route(path, marks[path.name]) for path in new}
 
     def _ship_one(self, route: Route) -> int:
-        start = route.position or 0
-        data = journal.read_from(route.folder, start, SHIPMENT_BYTES)
+        missing = max(0, journal.start_of(route.folder) - route.position)
+        data = journal.read_from(route.folder, route.position + missing, SHIPMENT_BYTES)
         if not data:
             return 0
-        entry_id = self._stream.add(Shipment(route.journal_id, start, data))
-        route.position = start + len(data)
+        shipment = Shipment(route.folder.name, route.position, data, missing)
+        entry_id = self._stream.add(shipment)
+        route.position = shipment.stop
         route.in_flight.append((entry_id, route.position))
         return len(data)
 
-    def _settle_one(self, route: Route, mark: int, mark_after: int, first: str | None) -> None:
-        route.in_flight = [(i, stop) for i, stop in route.in_flight if stop > mark_after]
-        if route.in_flight and mark == mark_after and _is_gone(route.in_flight[0][0], first):
-            route.position, route.in_flight = mark, []
-        if (route.position or 0) < mark_after:
-            route.position = mark_after
-        owned = journal.is_owned(route.folder)
-        journal.drop_segments(route.folder, mark_after, keep_last=owned)
-        if not owned and not journal.segment_starts(route.folder):
+    def _settle_one(self, route: Route, mark: int, first: str | None) -> None:
+        route.in_flight = [(i, stop) for i, stop in route.in_flight if stop > mark]
+        if route.in_flight and _is_gone(route.in_flight[0][0], first):
+            route.in_flight = []
+        if not route.in_flight:
+            route.position = mark
+        journal.drop_segments(route.folder, mark)
+        if not journal.is_owned(route.folder) and mark >= journal.end_of(route.folder):
             shutil.rmtree(route.folder, ignore_errors=True)
-            del self._routes[route.journal_id]
+            del self._routes[route.folder.name]
 
 
 def _is_gone(entry_id: str, first: str | None) -> bool:
@@ -99,7 +94,8 @@ def _is_gone(entry_id: str, first: str | None) -> bool:
 
 def lag_bytes(root: Path, marks: Callable[[list[str]], dict[str, int]]) -> int:
     """How many journaled bytes are not in SQL yet."""
-    folders = [path for path in root.glob("*/*") if path.is_dir()]
+    experiments = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    folders = [folder for experiment in experiments for folder in journal.journal_folders(experiment)]
     if not folders:
         return 0
     known = marks([folder.name for folder in folders])

@@ -1,4 +1,4 @@
-"""Opens the SQL database: SQLite in the data directory by default, PostgreSQL by URL. Never migrates by itself."""
+"""Opens the SQL database: SQLite in the data directory by default, PostgreSQL by URL. Never migrates it."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ def normal_url(url: str) -> str:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine whose transactions lock at their start on SQLite, so that no reader is turned writer half-way."""
+    """An engine. On SQLite its writing transactions lock at their start: no reader turns writer half-way."""
     if not url.startswith("sqlite"):
         return create_engine(normal_url(url), pool_pre_ping=True, pool_size=4)
     engine = create_engine(url, poolclass=NullPool)

@@ -5,14 +5,14 @@ from typing import Generic, TypeVar
 
 from store.records import Record
 
-R = TypeVar("R", bound=Record, covariant=True)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped(Generic[R]):
+class Stamped(Generic[R_co]):
     """A record and its place; `order` decides which of two that compete for a key came first."""
 
-    record: R
+    record: R_co
     journal_id: str
     position: int
 

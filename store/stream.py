@@ -1,4 +1,4 @@
-"""The Redis stream between shippers and writers: at-least-once, at most `DEPTH` entries, never the only copy."""
+"""The Redis stream between shippers and writers: at-least-once, about DEPTH entries, never the only copy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ShipmentStream:
 
     def add(self, shipment: Shipment) -> str:
         """Appends a shipment; returns its entry id."""
-        fields = {b"j": shipment.journal_id.encode(), b"s": str(shipment.start).encode(), b"d": shipment.data}
+        fields = {"j": shipment.journal_id, "s": shipment.start, "m": shipment.missing, "d": shipment.data}
         return str(self._redis.xadd(self._key, fields).decode())
 
     def depth(self) -> int:
@@ -55,10 +55,10 @@ class ShipmentStream:
         claimed = self._redis.xautoclaim(self._key, GROUP, self._consumer, _CLAIM_IDLE_MS, count=64)[1]
         rows = self._redis.xreadgroup(GROUP, self._consumer, {self._key: "0"}, count=64)
         own = rows[0][1] if rows else []
-        merged = dict([*claimed, *own])
-        return [
-            _entry(i, fields) for i, fields in sorted(merged.items(), key=lambda r: _order(r[0])) if fields
-        ]
+        merged = sorted(dict([*claimed, *own]).items(), key=lambda row: _order(row[0]))
+        if deleted := [entry_id for entry_id, fields in merged if not fields]:
+            self._redis.xack(self._key, GROUP, *deleted)
+        return [_entry(entry_id, fields) for entry_id, fields in merged if fields]
 
     def take(self, block_ms: int) -> list[Entry]:
         """The next entries, waiting at most block_ms."""
@@ -84,7 +84,7 @@ class ShipmentStream:
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    shipment = Shipment(fields[b"j"].decode(), int(fields[b"s"]), fields[b"d"])
+    shipment = Shipment(fields[b"j"].decode(), int(fields[b"s"]), fields[b"d"], int(fields[b"m"]))
     return Entry(entry_id.decode(), shipment)
 
 

@@ -151,8 +151,10 @@ class Outcome(SQLModel, table=True):
 class OutcomeConflict(SQLModel, table=True):
     """An outcome that contradicts an earlier one of the same key; kept for audit, never counted."""
 
+    __table_args__ = (Index("ix_outcomeconflict_key", "experiment", "kind", "key"),)
+
     id: int | None = Field(default=None, primary_key=True)
-    experiment: str = Field(index=True)
+    experiment: str
     kind: str
     key: str
     payload: str = Field(sa_type=Text)

@@ -1,6 +1,8 @@
 """Reads the unit totals of an experiment as columns: one row a unit, never a scan of decisions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,9 @@ Texts = NDArray[np.object_]
 
 @dataclass(frozen=True, slots=True)
 class UnitColumns:
-    """All units of an experiment in the order of their first decision. Money in micro-USD, times in microseconds.
+    """All units of an experiment in the order of their first decision; money in micro-USD.
 
-    won: -1 not reported, 0 no, 1 yes. settled_at_us: 0 where no outcome has come. excluded, fill: None or a word.
+    won: -1 not reported, 0 no, 1 yes. settled_at_us: 0 without an outcome. excluded, fill: None or a word.
     """
 
     unit: Texts
@@ -66,14 +68,15 @@ def read_units(connection: Connection, experiment: str) -> UnitColumns:
     )
     rows = connection.execute(query).all()
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(_NAMES)
-    return UnitColumns(**{name: _column(name, values) for name, values in zip(_NAMES, columns, strict=True)})
+    arrays: dict[str, Any] = {n: _column(n, values) for n, values in zip(_NAMES, columns, strict=True)}
+    return UnitColumns(**arrays)
 
 
-def _column(name: str, values: "tuple[object, ...]") -> "Ints | Texts":
+def _column(name: str, values: Sequence[Any]) -> Ints | Texts:
     if name in _TEXTS:
         return np.array(values, dtype=np.object_)
     absent = -1 if name == "won" else 0
-    return np.array([absent if v is None else int(v) for v in values], dtype=np.int64)  # type: ignore[call-overload]
+    return np.array([absent if v is None else int(v) for v in values], dtype=np.int64)
 
 
 def parked_outcomes(connection: Connection, experiment: str) -> int:

@@ -1,4 +1,4 @@
-"""What outcomes say of a unit, derived from the outcome rows whenever one of them changes: it can be repeated."""
+"""What outcomes say of a unit, derived from the outcome rows whenever one of them changes."""
 
 from collections.abc import Sequence
 

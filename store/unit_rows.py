@@ -1,4 +1,4 @@
-"""Unit totals: what reports read instead of scanning decisions, kept in the transaction that stores the records.
+"""Unit totals: what reports read instead of scanning decisions; kept by the transaction that stores records.
 
 Law: totals are a function of the decision and outcome rows. Decisions that come in their order are added up;
 where one comes that is earlier than the unit's first, the unit is derived anew from its rows.
@@ -62,7 +62,7 @@ def added(held: Row | None, group: Sequence[Row]) -> Row:
 
 
 def totals_of(group: Sequence[Row], bound: Row | None) -> Row:
-    """Totals of decision rows of one unit. bound: the unit's totals so far, which settle what the first decision says."""
+    """Totals of decision rows of one unit. bound: what its first decision settled, if stored before."""
     first = min(group, key=decision_rows.place)
     settled = bound or {
         **{name: first[name] for name in ("arm", "split_version", "weights", "started_at_us")},
@@ -136,5 +136,5 @@ def _count_bots(connection: Connection, experiment: str, units: set[str]) -> dic
         query = select(_BOTS.c.unit, func.count()).where(
             _BOTS.c.experiment == experiment, _BOTS.c.unit.in_(chunk)
         )
-        counts |= {unit: count for unit, count in connection.execute(query.group_by(_BOTS.c.unit)).tuples()}
+        counts |= dict(connection.execute(query.group_by(_BOTS.c.unit)).tuples().all())
     return counts

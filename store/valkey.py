@@ -1,6 +1,9 @@
-"""The private Valkey server of a data directory: started once, adopted after a restart, never twice on one file."""
+"""The private Valkey server of a data directory: started once, adopted after a restart, never two on a file.
 
-import ctypes
+Whether one lives is asked of the lock that it holds, and only its number is read from its pid file.
+"""
+
+import fcntl
 import hashlib
 import os
 import signal
@@ -17,8 +20,10 @@ from store.data_dir import DataDir
 from store.errors import StoreUnavailable
 
 _SOCKET_PATH_MAX = 100
-_PR_SET_PDEATHSIG = 1
+_LAUNCHER = str(Path(__file__).with_name("valkey_launch.py"))
 START_TIMEOUT_S = 15.0
+DEATH_TIMEOUT_S = 10.0
+_ADOPTION_TIMEOUT_S = 2.0
 
 
 def socket_path(data_dir: DataDir) -> Path:
@@ -41,6 +46,7 @@ class PrivateValkey:
     def __init__(self, data_dir: DataDir) -> None:
         self._data_dir = data_dir
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = data_dir.valkey / "running.lock"
         self.pid = 0
 
     def ensure(self) -> bool:
@@ -48,7 +54,7 @@ class PrivateValkey:
         if self._is_running():
             return False
         self._reap()
-        if (adopted := self._living_pid()) is not None and self._answers_within(2.0):
+        if (adopted := self._living_pid()) is not None and self._answers_within(_ADOPTION_TIMEOUT_S):
             self.pid = adopted
             return False
         self._wait_for_death()
@@ -70,13 +76,14 @@ class PrivateValkey:
         path.unlink(missing_ok=True)
         config = self._data_dir.valkey / "valkey.conf"
         config.write_text(_config(path, self._data_dir.valkey))
+        owner, program = str(os.getpid()), str(get_binary_path())
+        launch = [sys.executable, "-I", "-S", _LAUNCHER, owner, str(self._lock), program, str(config)]
         self._process = subprocess.Popen(  # noqa: S603
-            [str(get_binary_path()), str(config)],
+            launch,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
         self.pid = self._process.pid
         if not self._answers_within(START_TIMEOUT_S):
@@ -96,39 +103,54 @@ class PrivateValkey:
             self._process = None
 
     def _living_pid(self) -> int | None:
-        """The pid in the pid file, where that process lives and is a Valkey."""
-        try:
-            pid = int((self._data_dir.valkey / "valkey.pid").read_text())
-            os.kill(pid, 0)
-        except (FileNotFoundError, ValueError, ProcessLookupError):
+        """The pid in the pid file where the lock says that a server lives: no stale one is believed."""
+        if not _is_locked(self._lock):
             return None
-        return pid if _is_valkey(pid) else None
+        try:
+            return int((self._data_dir.valkey / "valkey.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
 
     def _wait_for_death(self) -> None:
-        deadline = time.monotonic() + 10.0
-        while self._living_pid() is not None:
-            if time.monotonic() > deadline:
+        deadline_s = time.monotonic() + DEATH_TIMEOUT_S
+        while _is_locked(self._lock):
+            if time.monotonic() > deadline_s:
                 raise StoreUnavailable(
-                    f"the Valkey of {self._data_dir.root} neither answers nor ends; end process {self._living_pid()}"
+                    f"the Valkey of {self._data_dir.root} neither answers nor ends;"
+                    f" end process {self._living_pid()}"
                 )
             if self._process is not None:
                 self._process.poll()
             time.sleep(0.02)
 
     def _answers_within(self, timeout_s: float) -> bool:
-        client = redis.Redis(unix_socket_path=str(socket_path(self._data_dir)), socket_timeout=1.0)
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            try:
-                client.ping()
-            except (redis.RedisError, OSError):
-                if self._process is not None and self._process.poll() is not None:
-                    return False
-                time.sleep(0.02)
-            else:
-                client.close()
-                return True
+        with redis.Redis(unix_socket_path=str(socket_path(self._data_dir)), socket_timeout=1.0) as client:
+            deadline_s = time.monotonic() + timeout_s
+            while time.monotonic() < deadline_s:
+                try:
+                    client.ping()
+                except (redis.RedisError, OSError):
+                    if self._process is not None and self._process.poll() is not None:
+                        return False
+                    time.sleep(0.02)
+                else:
+                    return True
         return False
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a server lives: it holds this lock from before it opens its files until it has ended."""
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _config(path: Path, folder: Path) -> str:
@@ -151,19 +173,3 @@ def _config(path: Path, folder: Path) -> str:
 def _quoted(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _is_valkey(pid: int) -> bool:
-    """Whether a pid is a Valkey server, so that a reused pid is never taken for one."""
-    command = Path(f"/proc/{pid}/cmdline")
-    if command.exists():
-        return b"valkey-server" in command.read_bytes()
-    listed = subprocess.run(  # noqa: S603
-        ["/bin/ps", "-p", str(pid), "-o", "command="], capture_output=True, check=False
-    )
-    return b"valkey-server" in listed.stdout
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to end this process when its parent dies (Linux). Runs between fork and exec."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

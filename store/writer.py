@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, StatementError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from store.clock import Clock
 from store.ingest import Shipment, Stored, ingest, ingest_each
-from store.stream import Entry, ShipmentStream
+from store.stream import ShipmentStream
 
-REFUSED = (DataError, IntegrityError, ProgrammingError, StatementError, ValueError, OverflowError)
+# What SQL says of a record that it will never take. A locked, lost or unmigrated database is not among it.
+REFUSED = (DataError, IntegrityError, ValueError, OverflowError)
 
 
 @dataclass(slots=True)
@@ -23,40 +24,26 @@ class Writer:
     _recovering: bool = True
 
     def step(self, block_ms: int) -> Stored:
-        """Stores what is there; old unfinished work first, in the order in which it was shipped."""
-        if self._recovering:
-            entries = self.stream.unfinished()
-            self._recovering = bool(entries)
-            if not entries:
-                return Stored()
-        else:
-            entries = self.stream.take(block_ms)
+        """Stores what is there; unfinished work first."""
+        entries = self.stream.unfinished() if self._recovering else self.stream.take(block_ms)
         if not entries:
+            self._recovering = False
             return Stored()
         self._recovering = True
         stored = self._store([entry.shipment for entry in entries])
         self.stream.finish(entries)
-        self._recovering = False
+        self._recovering = bool(stored.gaps)
         return stored
+
+    def recover(self) -> None:
+        """Lets the next step look for what this writer, or one that died, took and never finished."""
+        self._recovering = True
 
     def _store(self, shipments: list[Shipment]) -> Stored:
         try:
             return ingest(self.engine, self.experiment, shipments, self.clock())
         except REFUSED:
-            parts = [ingest_each(self.engine, self.experiment, s, self.clock(), REFUSED) for s in shipments]
-            return _sum(parts)
-
-
-def _sum(parts: list[Stored]) -> Stored:
-    total = Stored()
-    for part in parts:
-        total.decisions += part.decisions
-        total.outcomes += part.outcomes
-        total.duplicates += part.duplicates
-        total.conflicts += part.conflicts
-        total.dead += part.dead
-        total.gaps += part.gaps
-    return total
-
-
-__all__ = ["REFUSED", "Entry", "Writer"]
+            total = Stored()
+            for shipment in shipments:
+                total += ingest_each(self.engine, self.experiment, shipment, self.clock(), REFUSED)
+            return total

@@ -1,14 +1,13 @@
 """Alembic's entry: runs on the connection that store.schema hands over."""
 
 from alembic import context
-from sqlmodel import SQLModel
 
-import store.tables  # noqa: F401  (fills the metadata)
+from store import tables
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=SQLModel.metadata,
+    target_metadata=tables.SQLModel.metadata,
     transactional_ddl=True,
     render_as_batch=connection.dialect.name == "sqlite",
 )

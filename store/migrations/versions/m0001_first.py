@@ -156,7 +156,7 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(op.f("ix_outcomeconflict_experiment"), "outcomeconflict", ["experiment"], unique=False)
+    op.create_index("ix_outcomeconflict_key", "outcomeconflict", ["experiment", "kind", "key"], unique=False)
     op.create_table(
         "split",
         sa.Column("experiment", sa.String(), nullable=False),
@@ -224,7 +224,7 @@ def downgrade() -> None:
     op.drop_table("unit")
     op.drop_table("stage")
     op.drop_table("split")
-    op.drop_index(op.f("ix_outcomeconflict_experiment"), table_name="outcomeconflict")
+    op.drop_index("ix_outcomeconflict_key", table_name="outcomeconflict")
     op.drop_table("outcomeconflict")
     op.drop_index("ix_outcome_unit", table_name="outcome")
     op.drop_table("outcome")

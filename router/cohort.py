@@ -1,0 +1,111 @@
+"""How far each unit is, and the columns and counts that a report is made from. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from router.assignment import propensity
+from stats.units import ArmCounts, Stage, Units
+from store.records import Experiment
+from store.unit_columns import UnitColumns
+
+_DAY_US = 86_400_000_000
+_FILLS = ("live", "paper", "replay")
+_TAKEN = ("pnl_micro", "stake_micro", "fee_micro", "decisions", "fallbacks", "trades", "trade_wins")
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Masks over UnitColumns: every unit is in exactly one of mature, pending, missing and excluded.
+
+    late: mature, but reported after the attribution window had closed; until then it was missing.
+    """
+
+    mature: Bools
+    pending: Bools
+    missing: Bools
+    excluded: Bools
+    late: Bools
+    matured_at_us: NDArray[np.int64]
+
+
+def cohort_of(experiment: Experiment, columns: UnitColumns, now_us: int) -> Cohort:
+    """A replayed unit matures when all its bots have reported, any other when its attribution has closed.
+
+    The window runs from the unit's start, the same for both arms, so that an arm which holds losers longer
+    does not look better early (statistics 4.4). A report that comes later still (the service was away) takes
+    the unit out of the missing ones from its arrival on.
+    """
+    span_us = (experiment.unit_duration_s + experiment.attribution_s) * 1_000_000
+    closes_us = columns.started_at_us + span_us
+    is_replay = columns.fill == "replay"
+    reported = (columns.reported >= columns.bots) & (columns.bots > 0)
+    closed = closes_us <= now_us
+    excluded = columns.excluded != None  # noqa: E711 - element by element
+    mature = reported & (is_replay | closed) & ~excluded
+    missing = closed & ~reported & ~excluded
+    settled_us = np.maximum(columns.settled_at_us, np.where(is_replay, 0, closes_us))
+    late = mature & ~is_replay & (columns.settled_at_us > closes_us)
+    return Cohort(mature, ~mature & ~missing & ~excluded, missing, excluded, late, settled_us)
+
+
+def fill_of(columns: UnitColumns, cohort: Cohort) -> str:
+    """The kind of fill that is judged: live before paper before replay; never pooled."""
+    present = set(columns.fill[cohort.mature].tolist())
+    return next((fill for fill in _FILLS if fill in present), "live")
+
+
+def stage_index(columns: UnitColumns, versions: Sequence[int]) -> NDArray[np.int64]:
+    """Which stage each unit was bound in: the last that opened at or before its split version."""
+    return np.searchsorted(np.array(versions), columns.split_version, side="right").astype(np.int64) - 1
+
+
+def units_of(
+    experiment: Experiment, columns: UnitColumns, cohort: Cohort, rows: Bools, stages: Sequence[Stage]
+) -> Units:
+    """The picked units in maturity order."""
+    picked = np.flatnonzero(rows)
+    picked = picked[np.argsort(cohort.matured_at_us[picked], kind="stable")]
+    arm_index = {arm: i for i, arm in enumerate(experiment.arms)}
+    traded = (columns.market_trades + columns.trades + columns.stake_micro) > 0
+    won = columns.won == 1 if experiment.win == "reported" else columns.pnl_micro > 0
+    taken = {name: getattr(columns, name)[picked] for name in _TAKEN}
+    return Units(
+        arm=np.array([arm_index[arm] for arm in columns.arm[picked]], dtype=np.int64),
+        stage=stage_index(columns, [s.version for s in stages])[picked],
+        e=_propensities(experiment, columns.weights[picked]),
+        day=cohort.matured_at_us[picked] // _DAY_US,
+        traded=traded[picked],
+        won=(won & traded)[picked],
+        **taken,
+    )
+
+
+def _propensities(experiment: Experiment, weights: NDArray[np.object_]) -> NDArray[np.float64]:
+    """e of the pair, nan where neither arm had a share. Few distinct texts, each decoded once."""
+    by_text = {}
+    for text in set(weights.tolist()):
+        e = propensity(msgspec.json.decode(text), experiment.control, experiment.treatment)
+        by_text[text] = np.nan if e is None else e
+    return np.array([by_text[text] for text in weights], dtype=np.float64)
+
+
+def counts_of(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> dict[str, ArmCounts]:
+    """Per assigned arm, whatever the fill."""
+    counts = {}
+    for arm in experiment.arms:
+        own = columns.arm == arm
+        counts[arm] = ArmCounts(
+            units=int(own.sum()),
+            pending=int((own & cohort.pending).sum()),
+            missing=int((own & cohort.missing).sum()),
+            excluded=int((own & cohort.excluded).sum()),
+            contaminated=int(columns.contaminated[own].sum()),
+            decisions=int(columns.decisions[own].sum()),
+            fallbacks=int(columns.fallbacks[own].sum()),
+        )
+    return counts
