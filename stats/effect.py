@@ -2,6 +2,7 @@
 cannot.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,16 +115,23 @@ def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect
     half = look.half_width(rho, alpha)
     one_sided = look.half_width_one_sided(rho, alpha)
     largest = max(past.log_e(rho) for past in path if past.has_both and past.ready)
+    room = -math.inf if begun.metric == "pnl" else -1.0  # two shares differ by 1 at the most
     return replace(
         begun,
         reason=f"{begun.units} units whose coin could have fallen either way; valid at any look",
-        low=look.effect - half,
-        high=look.effect + half,
-        lower_one_sided=look.effect - one_sided,
-        upper_one_sided=look.effect + one_sided,
+        low=_least(look.effect, half, room),
+        high=-_least(-look.effect, half, room),
+        lower_one_sided=_least(look.effect, one_sided, room),
+        upper_one_sided=-_least(-look.effect, one_sided, room),
         e_value=e_from_log(look.log_e(rho)),
         p=p_from_log_e(largest),
     )
+
+
+def _least(estimate: float, half_width: float, room: float) -> float:
+    """The bound below an estimate, within what is possible (a parameter cannot leave its space, so cutting the
+    interval there keeps its coverage), but never above the estimate."""
+    return min(estimate, max(estimate - half_width, room))
 
 
 def _degenerate(begun: Effect, treated: float, control: float) -> Effect:

@@ -368,3 +368,25 @@ def test_swapping_the_arms_flips_the_sign(units, metric):
 def test_money_adds_up_exactly(values):
     found = ask(make(np.ones(len(values)), values)).arms["transformer"]
     assert found.pnl_usd == sum(values) / 1_000_000
+
+
+def test_an_interval_of_rates_stays_within_what_is_possible_and_holds_its_estimate():
+    rows = 120
+    arm = np.arange(rows) % 2
+    won = (arm == 1) & (np.arange(rows) % 40 != 1)
+    pnl = np.where(won, 1_000_000, -1_000_000 * (np.arange(rows) % 3))
+    columns = {
+        "arm": arm, "stage": np.zeros(rows, int), "e": np.full(rows, 0.5), "day": np.zeros(rows, int),
+        "traded": np.ones(rows, bool), "won": won, "pnl_micro": pnl, "stake_micro": np.full(rows, 10**6),
+        "fee_micro": np.zeros(rows, int), "decisions": np.ones(rows, int), "fallbacks": np.zeros(rows, int),
+        "trades": np.ones(rows, int), "trade_wins": won.astype(int),
+    }  # fmt: skip
+    design = Design(
+        arms=("base", "transformer"), control="base", treatment="transformer", metric="profit_rate",
+        started_us=0, attribution_s=900,
+    )  # fmt: skip
+    counts = {name: ArmCounts(units=60) for name in design.arms}
+    found = report(design, Units.of(columns), counts, [Stage(1, (0.5, 0.5), (60, 60), 0)]).effect
+    assert found.status == "ok"
+    assert found.high == 1.0
+    assert 0.5 < found.low < found.lower_one_sided < found.estimate <= found.high
