@@ -45,7 +45,7 @@ class OnnxArm:
         if histories.shape[1:] != self._shape:
             raise ActError(_misshapen(histories.shape, self._shape))
         probs, value = self._session.run(("probs", "value"), {"history": histories, "length": lengths})
-        return _checked(cast(NDArray[np.float32], probs), cast(NDArray[np.float32], value))
+        return _checked(cast("NDArray[np.float32]", probs), cast("NDArray[np.float32]", value))
 
 
 class ImportedArm:
@@ -78,7 +78,7 @@ class ImportedArm:
         return _checked(probs, np.zeros(len(probs), dtype=np.float32))
 
     def _run(self, histories: NDArray[np.float32]) -> NDArray[np.float32]:
-        return cast(NDArray[np.float32], self._session.run(None, {self._input: histories})[0])
+        return cast("NDArray[np.float32]", self._session.run(None, {self._input: histories})[0])
 
 
 def load(artefact: Artefact, schema: StateSchema) -> OnnxArm | ImportedArm:

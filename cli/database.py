@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cli.failures import Refused
 from cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,9 +43,14 @@ def looking(settings: Settings) -> "Generator[Connection | None]":
     engine = open_engine(settings.sql_url)
     try:
         check_reachable(engine)
-        if schema.revision_of(engine) is None:
+        revision = schema.revision_of(engine)
+        if revision is None:
             yield None
             return
+        if revision != schema.HEAD:
+            raise Refused(
+                f"the database is at revision {revision}, not {schema.HEAD}: run `abctl db upgrade`"
+            )
         with engine.connect() as connection:
             yield connection
     finally:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.own_service import OwnService
 from cli.terminal import WIDTH, say
 
 if TYPE_CHECKING:
     from cli.demo_course import DemoCourse
+    from cli.own_service import OwnService
     from market.bot import Ledger
     from market.tape import Tape
 
@@ -36,6 +36,7 @@ DataOption = Annotated[
 MarketsOption = Annotated[int, typer.Option(min=20, max=100_000, help="Simulated markets to trade.")]
 DirectoryOption = Annotated[Path, typer.Option(help="Where the demo keeps its data.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")]
+EpochsOption = Annotated[int, typer.Option(min=1, max=1000, hidden=True, help="Fewer than 24: learns less.")]
 
 
 def demo(
@@ -43,25 +44,29 @@ def demo(
     markets: MarketsOption = 400,
     directory: DirectoryOption = DEMO_DIR,
     seed: SeedOption = 0,
+    epochs: EpochsOption = 24,
 ) -> None:
     """Train both arms, serve them, let bots trade, ramp the split, and report which arm is better.
 
     Example: abctl demo
     """
-    from cli.demo_course import recorded_demo, simulated_demo
     from cli.starting import need_training
 
     need_training()
+    from cli.demo_course import recorded_demo, simulated_demo
+    from cli.own_service import OwnService
+
     began = time.monotonic()
     course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
     service = OwnService(directory / course.name)
     run = f"{time.time_ns() // 1_000_000_000:x}"
-    _heading(f"The demo on {course.title}; its data is in {service.data_dir}")
+    _heading("The demo")
+    _say(f"{course.title}; data in {service.data_dir}")
     try:
         service.start()
         _say(f"service ready at {service.url} with its own Valkey and SQLite")
         _define_experiment(service)
-        _train_and_promote(service, course)
+        _train_and_promote(service, course, epochs)
         ledger = _trade_in_two_stages(service, course, run)
         _balance(service, ledger, run)
         _show_end(service, course)
@@ -74,9 +79,9 @@ def demo(
 def _say_next(where: str) -> None:
     """Three lines; the command as this environment has it, since its bin directory may not be on the PATH."""
     program = abctl_program()
-    say(f"  {program} report --days 7 {where}   # the same numbers, without a service")
-    say(f"  {program} serve {where}             # then your own bots: README.md")
-    say(f"  {program} split history {where}     # who changed the split, when and why")
+    say(f"  {program} report --days 7 {where}  # without a service")
+    say(f"  {program} serve {where}            # for your own bots")
+    say(f"  {program} split history {where}    # who, when, why")
 
 
 def abctl_program() -> str:
@@ -98,13 +103,13 @@ def _say(text: str) -> None:
         say(f"   {line}")
 
 
-def _run(service: OwnService, *words: str) -> None:
+def _run(service: "OwnService", *words: str) -> None:
     """A command as a user types it, with what it prints."""
     say(f"\n$ abctl {shlex.join(words)}")
     say(service.command(*words).rstrip())
 
 
-def _define_experiment(service: OwnService) -> None:
+def _define_experiment(service: "OwnService") -> None:
     """Judges `main` by P(profit | assigned); a second run goes on with the experiment as it is."""
     file = service.data_dir / "experiment.toml"
     file.write_text(EXPERIMENT_FILE, encoding="utf-8")
@@ -115,11 +120,11 @@ def _define_experiment(service: OwnService) -> None:
         _say("main has units from an earlier run: its evidence goes on, and so does its start")
 
 
-def _train_and_promote(service: OwnService, course: "DemoCourse") -> None:
+def _train_and_promote(service: "OwnService", course: "DemoCourse", epochs: int) -> None:
     from cli.demo_course import train_both
 
     _heading("Training both arms (preset fast, behaviour cloning, one core)")
-    for arm, folder in train_both(course, service.data_dir / "trained").items():
+    for arm, folder in train_both(course, service.data_dir / "trained", epochs).items():
         imported = json.loads(service.command("model", "import", str(folder), "--arm", arm, "--json"))
         reason = f"demo on {course.name}"
         _run(service, "model", "promote", imported["id"][:12], "--arm", arm, "--reason", reason)
@@ -127,7 +132,7 @@ def _train_and_promote(service: OwnService, course: "DemoCourse") -> None:
         _say(course.planted)
 
 
-def _trade_in_two_stages(service: OwnService, course: "DemoCourse", run: str) -> "Ledger":
+def _trade_in_two_stages(service: "OwnService", course: "DemoCourse", run: str) -> "Ledger":
     from market.bot import Ledger
 
     ledger = Ledger()
@@ -141,7 +146,7 @@ def _trade_in_two_stages(service: OwnService, course: "DemoCourse", run: str) ->
     return ledger
 
 
-def _trade(service: OwnService, tapes: "tuple[Tape, ...]", run: str, ledger: "Ledger") -> None:
+def _trade(service: "OwnService", tapes: "tuple[Tape, ...]", run: str, ledger: "Ledger") -> None:
     from cli.demo_course import trade
 
     before = len(ledger.answered)
@@ -152,7 +157,7 @@ def _trade(service: OwnService, tapes: "tuple[Tape, ...]", run: str, ledger: "Le
     _say(f"{len(tapes)} markets traded: {speed}")
 
 
-def _balance(service: OwnService, ledger: "Ledger", run: str) -> None:
+def _balance(service: "OwnService", ledger: "Ledger", run: str) -> None:
     """Compares what bots sent and were answered with what SQL holds, by SQL written by hand."""
     from cli.demo_course import balance
 
@@ -161,7 +166,7 @@ def _balance(service: OwnService, ledger: "Ledger", run: str) -> None:
         _say(line)
 
 
-def _show_end(service: OwnService, course: "DemoCourse") -> None:
+def _show_end(service: "OwnService", course: "DemoCourse") -> None:
     _run(service, "report", "--days", "7")
     if course.why_unsure:
         _say(course.why_unsure)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from arms.training import Epoch, TrainingConfig
 from cli.failures import CommandFailed
 from cli.lab import Course, recorded_course, simulated_course, train_artefact
+from cli.terminal import signed_usd
 from market.bot import Bot, BotConfig, Ledger
 from market.evaluation import play, totals_of
 from market.oracles import decoy_oracle
@@ -22,7 +23,6 @@ from store.outbox import Outbox
 
 BOTS = 2
 MARKETS_AT_ONCE = 8
-EPOCHS = 24
 _TRADED_SEED = 5_000_000
 _ORACLE_MARKETS = 300
 _SETTLE_TIMEOUT_S = 30.0
@@ -59,13 +59,14 @@ def simulated_demo(markets: int, seed: int) -> DemoCourse:
 
 
 def planted_effect(tapes: tuple[Tape, ...]) -> str:
-    """What perfect use of 10 ticks earns over perfect use of 3, on the markets that are about to be traded."""
+    """What perfect use of 10 ticks earns over perfect use of 3, on the markets to be traded."""
     long, short = (totals_of(play(decoy_oracle(window), tapes, window)) for window in (10, 3))
     points = 100 * (long.profit_share - short.profit_share)
     usd = long.pnl_per_market_usd - short.pnl_per_market_usd
     return (
-        f"planted: perfect use of 10 ticks makes a profit in {points:+.0f} points more of the markets than perfect"
-        f" use of 3 ({long.profit_share:.0%} against {short.profit_share:.0%}), and ${usd:+.2f} a market"
+        f"planted: perfect use of 10 ticks makes a profit in {points:+.0f} points more of the markets than"
+        f" perfect use of 3 ({long.profit_share:.0%} against {short.profit_share:.0%}),"
+        f" and earns {signed_usd(usd)} more a market"
     )
 
 
@@ -95,8 +96,8 @@ def recorded_demo(data: Path, directory: Path, seed: int) -> DemoCourse:
         late=traded[cut:],
         seed=seed,
         why_unsure=(
-            f"{len(traded)} markets cannot settle this: the verdict above says how many it would take. The recording"
-            " lacks trades and Binance prices (those features are 0), so the arms have little to see."
+            f"{len(traded)} markets cannot settle this: the verdict above says how many it would take. The"
+            " recording lacks trades and Binance prices (those features are 0): the arms have little to see."
         ),
     )
 
@@ -105,7 +106,7 @@ def _day(tape: Tape) -> str:
     return datetime.fromtimestamp(int(tape.tick_us[0]) / 1e6, UTC).strftime("%Y-%m-%d")
 
 
-def train_both(course: DemoCourse, folder: Path) -> dict[str, Path]:
+def train_both(course: DemoCourse, folder: Path, epochs: int) -> dict[str, Path]:
     """Trains base and transformer with a progress bar; arm -> artefact folder."""
     columns = (
         TextColumn("   {task.description}"),
@@ -115,19 +116,21 @@ def train_both(course: DemoCourse, folder: Path) -> dict[str, Path]:
         TextColumn("{task.fields[said]}"),
     )
     with Progress(*columns) as bar:
-        return {arm: _trained(course, arm, folder / arm, bar) for arm in ("base", "transformer")}
+        return {
+            arm: _trained(course, TrainingConfig(epochs=epochs, seed=course.seed), arm, folder / arm, bar)
+            for arm in ("base", "transformer")
+        }
 
 
-def _trained(course: DemoCourse, arm: str, folder: Path, bar: Progress) -> Path:
-    task = bar.add_task(f"{arm:<12}", total=EPOCHS, said="")
+def _trained(course: DemoCourse, config: TrainingConfig, arm: str, folder: Path, bar: Progress) -> Path:
+    task = bar.add_task(f"{arm:<12}", total=config.epochs, said="")
 
     def progress(epoch: Epoch) -> None:
-        said = f"loss {epoch.loss:.3f}, ${epoch.pnl_usd:+.2f}/market"
+        said = f"loss {epoch.loss:.3f}, {signed_usd(epoch.pnl_usd)}/market"
         bar.update(task, completed=epoch.epoch, said=said)
 
-    config = TrainingConfig(epochs=EPOCHS, seed=course.seed)
     train_artefact(arm, "fast", course.training, config, folder, progress)
-    bar.update(task, completed=EPOCHS)
+    bar.update(task, completed=config.epochs)
     return folder
 
 

@@ -119,10 +119,10 @@ def _starters(_settings: "Settings") -> tuple[str, str]:
 
 
 def _torch(_settings: "Settings") -> tuple[str, str]:
-    found = version("torch")
-    import torch
+    version("torch")
+    from cli.torch_threads import described
 
-    return "ok", f"{found}, {torch.get_num_threads()} threads on the CPU (OMP_NUM_THREADS changes that)"
+    return "ok", described()
 
 
 def _mlx(_settings: "Settings") -> tuple[str, str]:
@@ -130,8 +130,14 @@ def _mlx(_settings: "Settings") -> tuple[str, str]:
     import mlx.core as mx
 
     device = mx.default_device().type.name
-    advice = "" if device == "gpu" else "; Metal needs macOS on Apple silicon: pip install --upgrade mlx"
-    return "ok", f"{found}, default device {device}{advice}"
+    if device == "gpu":
+        return "ok", f"{found}, default device gpu"
+    if sys.platform == "darwin":
+        return (
+            "bad",
+            f"{found}, default device {device}: Metal needs Apple silicon; pip install --upgrade mlx",
+        )
+    return "ok", f"{found}, default device {device}; Metal needs macOS on Apple silicon"
 
 
 CHECKS: "tuple[tuple[str, Callable[[Settings], tuple[str, str]]], ...]" = (

@@ -82,7 +82,7 @@ def show(
     key: KeyArgument,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
-    as_json: JsonOption = False,  # noqa: ARG001 - the answer is JSON either way
+    as_json: JsonOption = False,
 ) -> None:
     """Show one experiment, as JSON with or without --json.
 

@@ -15,7 +15,7 @@ TIMEOUT_S = 30.0
 
 
 def service_url(settings: Settings) -> str | None:
-    """ABCTL_URL, else the service that announced itself in the data directory and lives; None where there is none."""
+    """ABCTL_URL, else the living service that announced itself in the data directory, else None."""
     if settings.url:
         return settings.url.rstrip("/")
     announced = read_service(settings.place)
@@ -35,7 +35,7 @@ def _lives(pid: int) -> bool:
 
 
 def _is_locked(place: DataDir) -> bool:
-    """A service holds its directory's lock; after a reboot a stranger may have its number, but not the lock."""
+    """A service holds its directory's lock; a stranger may have its number after a reboot."""
     try:
         with owned(place):
             return False
@@ -91,6 +91,6 @@ def _missing(error: urllib.error.HTTPError) -> str:
 
 
 def actor() -> str:
-    """Who changes things from this terminal: ABCTL_ACTOR, else the user's name, in ASCII as HTTP headers need it."""
+    """Who changes things here: ABCTL_ACTOR, else the user's name, in ASCII as HTTP headers need it."""
     name = os.environ.get("ABCTL_ACTOR") or os.environ.get("USER") or "unknown"
     return "".join(c for c in name if c.isascii() and c.isprintable())[:100].strip() or "unknown"

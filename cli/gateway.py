@@ -100,7 +100,8 @@ class DirectlyOnSql:
         self._engine = engine
         self._clock = wall_clock_us
         self._lead_us = round(settings.split_lead_s * 1e6)
-        shown = engine.url.render_as_string(hide_password=True)
+        own = settings.database_url == ""
+        shown = settings.place.database if own else engine.url.render_as_string(hide_password=True)
         self.where = f"directly on {shown}: no service runs here"
 
     def split(self, key: str) -> Shape:
@@ -137,7 +138,7 @@ class DirectlyOnSql:
         from store import experiments
 
         with self._engine.connect() as connection:
-            return list(msgspec.to_builtins(experiments.every(connection)))
+            return list(msgspec.json.decode(msgspec.json.encode(experiments.every(connection))))
 
     def put_experiment(self, fields: Shape) -> Shape:
         import msgspec
@@ -153,7 +154,7 @@ class DirectlyOnSql:
         except Problem as problem:
             raise Refused(problem.detail) from problem
         experiments.create(self._engine, experiment, first_split(experiment, actor()), actor())
-        return dict(msgspec.to_builtins(experiment))
+        return dict(msgspec.json.decode(msgspec.json.encode(experiment)))
 
     def archive(self, key: str) -> None:
         from store import experiments
@@ -168,8 +169,10 @@ def gateway(settings: Settings) -> Generator[Gateway]:
         url = _service_or_lock(settings, stack)
         if url is not None:
             yield ThroughService(settings, url)
-        else:
-            yield DirectlyOnSql(settings, opened_engine(settings))
+            return
+        engine = opened_engine(settings)
+        stack.callback(engine.dispose)
+        yield DirectlyOnSql(settings, engine)
 
 
 def _service_or_lock(settings: Settings, stack: ExitStack) -> str | None:

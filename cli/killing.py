@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cli.failures import Refused, Unavailable
+from cli.failures import NotFound, Refused, Unavailable
 from cli.finding import actor, call, service_url
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _check_name(settings: "Settings", arm: str) -> None:
             if connection is None:
                 return
             known = experiments.get(connection, settings.experiment).arms
-    except (SQLAlchemyError, StoreUnavailable):
+    except (SQLAlchemyError, StoreUnavailable, Refused):
         return
     if arm not in known:
-        raise Refused(f"arm must be one of {', '.join(known)}, not {arm!r}: name one of these")
+        raise NotFound(f"arm must be one of {', '.join(known)}, not {arm!r}: name one of these")

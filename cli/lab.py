@@ -1,4 +1,4 @@
-"""Puts market and arms together for training: which markets to learn from, which to judge by, what to export."""
+"""Puts market and arms together for training: what to learn from, what to judge by, what to export."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -64,7 +64,8 @@ def train_artefact(
     episodes = labelled(course.lessons, course.exit_rule, config.seed)
 
     def evaluate(policy: Policy) -> list[float]:
-        return expected_pnl_usd(play(policy, course.judges, preset.window), course.judges).tolist()
+        played = play(policy, course.judges, preset.window)
+        return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
 
     fitted = train(episodes, preset, config, evaluate, progress)
     return export(fitted.net, preset, kind, MARKET_V1, fitted.trained, folder), fitted.epochs

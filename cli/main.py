@@ -12,8 +12,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="A/B testing and model routing for decision policies.\n\nExit codes: 0 done, 1 fault of abctl, 2 wrong usage,"
-    " 3 refused, 4 not found, 5 conflict, 6 unavailable, 130 interrupted, 141 the reader of the output has gone.",
+    help="A/B testing and model routing for decision policies.\n\nExit codes: 0 done, 1 fault of abctl,"
+    " 2 wrong usage, 3 refused, 4 not found, 5 conflict, 6 unavailable, 130 interrupted,"
+    " 141 nobody reads the output.",
 )
 app.command()(serve.serve)
 app.command()(status.status)

@@ -41,7 +41,7 @@ def train(
     """
     from cli.settings import read_settings
     from cli.starting import need_training
-    from cli.terminal import note, print_json, say
+    from cli.terminal import note, print_json, say, signed_usd
 
     need_training()
     settings = read_settings(data_dir=data_dir)
@@ -49,7 +49,9 @@ def train(
     from cli.lab import train_artefact
 
     def progress(epoch: Epoch) -> None:
-        note(f"{epoch.line}  net PnL/market ${epoch.pnl_usd:+.3f}  {epoch.samples_per_s:,.0f} samples/s")
+        note(
+            f"{epoch.line}  net PnL/market {signed_usd(epoch.pnl_usd)}  {epoch.samples_per_s:,.0f} samples/s"
+        )
 
     config = TrainingConfig(epochs=epochs, seed=seed)
     artefact, _ = train_artefact(arm, preset, _course(world, data, markets, seed), config, output, progress)
@@ -141,7 +143,7 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
     from cli.database import reading
     from cli.settings import read_settings
-    from cli.terminal import Table, print_json, show
+    from cli.terminal import Table, note, print_json, show
     from store import models
 
     with reading(read_settings(data_dir=data_dir)) as connection:
@@ -154,6 +156,8 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
         ]
         print_json(found)
         return
+    if not entries:
+        note("no model yet: the first `abctl serve` registers those that ship")
     rows = [_row(entry, entry.id in champions) for entry in entries]
     show(Table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4))
 

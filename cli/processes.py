@@ -1,6 +1,7 @@
 """The child processes of `abctl serve`: an HTTP worker, and the shipper that carries journals to SQL.
 
-Nothing heavy is imported before a child has learned how to die with its supervisor.
+Nothing heavy is imported before a child has learned how to die with its supervisor. Its imports run while the
+supervisor still prepares SQL and Valkey; only the word GO lets it begin.
 """
 
 import logging
@@ -18,6 +19,7 @@ import msgspec
 DEATH_GRACE_S = 1.0
 """How long a child may still answer after its supervisor has died."""
 LAST_WORDS_BYTES = 512
+GO = b"go\n"
 LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 
@@ -63,7 +65,7 @@ def shipper() -> None:
 
 
 def _run(work: Callable[[ProcessConfig], None]) -> None:
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=ProcessConfig)
+    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessConfig)
     follow(config.life_fd, DEATH_GRACE_S)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
@@ -72,6 +74,11 @@ def _run(work: Callable[[ProcessConfig], None]) -> None:
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         os.write(config.words_fd, words.encode()[:LAST_WORDS_BYTES] + b"\n")
         raise
+
+
+def _await_go() -> None:
+    if sys.stdin.buffer.readline() != GO:
+        sys.exit("the service ended before it was prepared")
 
 
 def _serve_http(config: ProcessConfig) -> None:
@@ -85,6 +92,7 @@ def _serve_http(config: ProcessConfig) -> None:
     from store.data_dir import DataDir
     from store.sql import open_engine
 
+    _await_go()
     service = build(
         ServiceConfig(
             data_dir=DataDir(Path(config.data_dir)),
@@ -121,6 +129,7 @@ def _carry(config: ProcessConfig) -> None:
     from store.data_dir import DataDir
     from store.sql import open_engine
 
+    _await_go()
     data_dir = DataDir(Path(config.data_dir))
     carrier = Carrier(data_dir, open_engine(config.sql_url), config.redis_url, wall_clock_us)
     for number in (signal.SIGTERM, signal.SIGINT):

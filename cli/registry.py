@@ -1,4 +1,4 @@
-"""Puts models into the registry and makes them serve, with every check that a service makes when it loads them."""
+"""Puts models into the registry and makes them serve, with every check that a service makes."""
 
 import tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ def register_folder(engine: "Engine", folder: Path, by: str) -> str:
 
 
 def register_own_folder(engine: "Engine", folder: Path, arm: str | None) -> str:
-    """The same for a user's folder: one that a service would refuse is refused here, and so is another arm's."""
+    """The same for a user's folder: what a service would refuse is refused here; so is another arm's."""
     from arms.artefact import read_artefact
     from arms.protocol import loader_of
     from arms.schema import MARKET_V1

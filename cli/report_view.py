@@ -22,16 +22,21 @@ _STYLES = {"better": "bold green", "worse": "bold red"}
 
 
 def show_report(report: Shape) -> None:
-    """Verdict, effect, adjusted rates, raw rates, units, stages, checks, and a naive test as a warning example."""
+    """Verdict, effect, adjusted rates, raw rates, units, stages, checks, and at last a naive test."""
     verdict = report["verdict"]
     against = f"{report['experiment']}: {report['treatment']} against {report['control']}"
     paragraph(f"{against}: {verdict['verdict']}", _STYLES.get(verdict["verdict"], "bold"))
     paragraph(verdict["reason"])
-    for table in (effect_table(report), adjusted_table(report)):
-        say("")
-        show(table)
+    say("")
+    show(effect_table(report))
     paragraph(report["estimand"], "dim")
-    for table in (raw_table(report), money_table(report), units_table(report), *window_tables(report)):
+    for table in (
+        adjusted_table(report),
+        raw_table(report),
+        money_table(report),
+        units_table(report),
+        *window_tables(report),
+    ):
         say("")
         show(table)
     say("")
@@ -57,8 +62,14 @@ def effect_table(report: Shape) -> Table:
 def _effect_row(effect: Shape) -> list[object]:
     form = signed_usd if effect["metric"] == "pnl" else points
     bounds = [form(effect[name]) for name in ("low", "estimate", "high", "lower_one_sided")]
-    e_value = None if effect["e_value"] is None else f"{effect['e_value']:.3g}"
-    return [_NAMES[effect["metric"]], *bounds, e_value, effect["status"].replace("_", " ")]
+    return [_NAMES[effect["metric"]], *bounds, _e_text(effect["e_value"]), effect["status"].replace("_", " ")]
+
+
+def _e_text(e_value: float | None) -> str | None:
+    """Beyond a million more digits say no more."""
+    if e_value is None:
+        return None
+    return "over 1e6" if e_value > 1e6 else f"{e_value:.3g}"
 
 
 def adjusted_table(report: Shape) -> Table:
@@ -100,16 +111,8 @@ def _interval(low: float | None, high: float | None) -> str | None:
 
 def money_table(report: Shape) -> Table:
     """Money as counted, net of fees."""
-    names = (
-        "pnl_per_unit_usd",
-        "pnl_low_usd",
-        "pnl_high_usd",
-        "pnl_per_staked_usd",
-        "stake_usd",
-        "fee_usd",
-        "pnl_usd",
-    )
-    columns = ["arm", "PnL/unit", "low", "high", "PnL per $", "staked", "fees", "PnL"]
+    names = ("pnl_per_unit_usd", "pnl_low_usd", "pnl_high_usd", "pnl_per_staked_usd", "fee_usd", "pnl_usd")
+    columns = ["arm", "PnL/unit", "low", "high", "PnL per $ staked", "fees", "PnL"]
     rows = [[arm, *(usd(row[n]) for n in names)] for arm, row in report["arms"].items()]
     return Table("Raw money, net of fees", columns, rows)
 
@@ -134,7 +137,7 @@ def window_tables(report: Shape) -> list[Table]:
 
 
 def stages_table(report: Shape) -> Table:
-    """One row per split, in time."""
+    """One row per split that brought units, in time, and the newest."""
     form = signed_usd if report["effect"]["metric"] == "pnl" else points
     rows = [
         [
@@ -146,6 +149,7 @@ def stages_table(report: Shape) -> Table:
             None if stage["srm_p"] is None else f"{stage['srm_p']:.2g}",
         ]
         for stage in report["stages"]
+        if any(stage["counts"].values()) or stage is report["stages"][-1]
     ]
     return Table("Stages, raw", ["", "from", "split", "units", "effect", "SRM p"], rows, left=3)
 

@@ -50,12 +50,9 @@ def serve(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = read_settings(port=port, host=host, workers=workers, data_dir=data_dir)
     with prepared(settings) as (supervisor, url):
-        try:
-            supervisor.start()
-            _announce(supervisor, url, settings.place)
-            supervisor.run()
-        finally:
-            supervisor.stop()
+        supervisor.start()
+        _announce(supervisor, url, settings.place)
+        supervisor.run()
 
 
 def _end_now(_number: int, _frame: object) -> None:
@@ -107,10 +104,13 @@ def prepared(settings: "Settings") -> Generator[tuple["Supervisor", str]]:
         valkey = None if settings.redis_url else PrivateValkey(place)
         if valkey is not None:
             stack.callback(valkey.stop)
+        supervisor = _supervisor(settings, listener, valkey, stack)
+        stack.callback(supervisor.stop)
+        supervisor.tend_children()
+        if valkey is not None:
             valkey.ensure()
         _prepare_database(settings)
         url = url_of(listener, settings.host)
-        supervisor = _supervisor(settings, listener, valkey, stack)
         write_service(place, ServiceFile(url, os.getpid(), wall_clock_us()))
         stack.callback(place.service_file.unlink, missing_ok=True)
         yield supervisor, url

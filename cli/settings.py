@@ -6,6 +6,7 @@ docs/settings.md is the table of these fields for users.
 import os
 import tomllib
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import (
@@ -26,7 +27,9 @@ BESIDE_SETTINGS = {"ABCTL_ACTOR", "ABCTL_PROCESS"}
 class Settings(BaseSettings):
     """The settings of one command."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, toml_file=FILE, extra="forbid", env_ignore_empty=True
+    )
 
     data_dir: Path = Path(".abctl")
     host: str = "127.0.0.1"
@@ -79,9 +82,14 @@ class Settings(BaseSettings):
         """The database: SQLite in the data directory unless another is named."""
         return self.database_url or f"sqlite:///{self.place.database.resolve()}"
 
+    def with_flags(self, names: frozenset[str]) -> Self:
+        """Remembers which settings came from flags."""
+        self._flags = names
+        return self
+
     @property
     def own_experiment(self) -> str:
-        """The experiment that exists from the start. A flag names an experiment, and never makes one by a typo."""
+        """The experiment that exists from the start. A flag only names one: a typo makes none."""
         return "main" if "experiment" in self._flags else self.experiment
 
 
@@ -94,8 +102,7 @@ def read_settings(**flags: object) -> Settings:
         raise Refused(f"{FILE} is not TOML: {error}; mend it or move it away") from error
     except ValidationError as error:
         raise _refused(error) from error
-    settings._flags = frozenset(given)
-    return settings
+    return settings.with_flags(frozenset(given))
 
 
 def _refused(error: ValidationError) -> Refused:

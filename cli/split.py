@@ -129,7 +129,9 @@ def kill(
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop an arm at once; the control answers instead. Needs neither Redis nor SQL; survives restarts until lifted.
+    """Stop an arm at once; the control answers instead, also after restarts, until it is lifted.
+
+    Needs neither Redis nor SQL.
 
     Example: abctl split kill transformer --reason "prices look wrong"
     """
@@ -198,7 +200,8 @@ def _announce(split: Shape, where: str) -> None:
     from cli.terminal import note, time_text
 
     at = time_text(_effective_us(split))
-    note(f"(version {split['version']} is in force everywhere from {at} on; {where})")
+    note(f"({where})")
+    note(f"(version {split['version']} is in force everywhere from {at} on)")
 
 
 def _wait_for(split: Shape) -> None:

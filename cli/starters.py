@@ -1,4 +1,4 @@
-"""The models that ship with abctl, registered where an arm has none, so that a fresh service answers at once."""
+"""The models that ship, registered where an arm has none, so that a fresh service answers at once."""
 
 from importlib.resources import as_file, files
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Keeps the processes of `abctl serve` alive, and ends them in order; does no work itself."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from cli.failures import Unavailable
-from cli.processes import LAST_WORDS_BYTES
+from cli.processes import GO, LAST_WORDS_BYTES
 from store.errors import StoreUnavailable
 from store.valkey import PrivateValkey
 
@@ -36,8 +37,10 @@ class Child:
     pass_fds: tuple[int, ...]
     process: "subprocess.Popen[bytes] | None" = None
     started_s: float = 0.0
+    deaths: int = 0
     quick_deaths: int = 0
     start_at_s: float = 0.0
+    may_go: bool = False
 
     def tend(self, now_s: float) -> None:
         """Notices a death and starts the process again when its pause is over. now_s: a monotonic clock."""
@@ -46,11 +49,18 @@ class Child:
             if code is None:
                 return
             self.process = None
+            self.deaths += 1
             self.quick_deaths = self.quick_deaths + 1 if now_s - self.started_s < _LIVED_S else 0
             self.start_at_s = now_s + restart_pause_s(self.quick_deaths)
             _LOG.warning("%s ended with %d; next start in %.1f s", self.role, code, self.start_at_s - now_s)
         if now_s >= self.start_at_s:
             self._start(now_s)
+
+    def go(self) -> None:
+        """Lets it begin, and every later process of this child at once: all that it needs is there."""
+        self.may_go = True
+        if self.process is not None:
+            self._tell(self.process, GO)
 
     def ask_to_end(self) -> None:
         """TERM."""
@@ -71,16 +81,22 @@ class Child:
 
     def _start(self, now_s: float) -> None:
         self.started_s = now_s
-        read_fd, write_fd = os.pipe()
-        with open(write_fd, "wb") as config, open(read_fd, "rb") as stdin:  # noqa: PTH123
-            config.write(self.config)
-            config.close()
-            self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-c", f"from cli.processes import {self.role}; {self.role}()"],
-                pass_fds=self.pass_fds,
-                stdin=stdin,
-                start_new_session=True,
-            )
+        self.process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", f"from cli.processes import {self.role}; {self.role}()"],
+            pass_fds=self.pass_fds,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._tell(self.process, self.config + b"\n")
+        if self.may_go:
+            self._tell(self.process, GO)
+
+    @staticmethod
+    def _tell(process: "subprocess.Popen[bytes]", line: bytes) -> None:
+        """A child that has died cannot listen; `tend` notices."""
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(process.stdin.fileno(), line)
 
 
 @dataclass(slots=True)
@@ -96,9 +112,11 @@ class Supervisor:
     _valkey_at_s: float = field(default=0.0)
 
     def start(self) -> None:
-        """From here on TERM and INT mean an orderly stop."""
+        """Lets the children begin. From here on TERM and INT mean an orderly stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        for child in (self.shipper, *self.workers):
+            child.go()
         self.tend()
 
     def run(self) -> None:
@@ -109,18 +127,23 @@ class Supervisor:
 
     def tend(self) -> None:
         """Starts again what has died."""
+        self.tend_children()
+        now_s = time.monotonic()
+        if self.valkey is not None and now_s >= self._valkey_at_s:
+            self._tend_valkey(self.valkey)
+
+    def tend_children(self) -> None:
+        """Before `start` this only begins their imports."""
         now_s = time.monotonic()
         for child in (self.shipper, *self.workers):
             child.tend(now_s)
-        if self.valkey is not None and now_s >= self._valkey_at_s:
-            self._tend_valkey(self.valkey)
 
     def check_start(self, deaths_allowed: int) -> None:
         """Raises Unavailable with the reason where a child cannot start."""
         for child in (self.shipper, *self.workers):
-            if child.quick_deaths > deaths_allowed:
+            if child.deaths > deaths_allowed:
                 why = self._last_words() or "its last lines are above"
-                raise Unavailable(f"the {child.role} ended {child.quick_deaths} times at its start: {why}")
+                raise Unavailable(f"the {child.role} ended {child.deaths} times at its start: {why}")
 
     def stop(self) -> None:
         """Refuses new requests, answers those in flight, carries the journals to SQL, ends all children."""

@@ -17,7 +17,7 @@ WIDTH = 80
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first `left` columns are aligned left, the others right. wraps: the one column that may take more lines."""
+    """The first `left` columns are aligned left, the others right. wraps: the column that may fold."""
 
     title: str
     columns: Sequence[str]
@@ -60,8 +60,12 @@ def show(table: Table) -> None:
 
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for i, name in enumerate(table.columns):
-        justify = "left" if i < table.left else "right"
-        grid.add_column(name, justify=justify, no_wrap=i != table.wraps, overflow="fold")
+        grid.add_column(
+            name,
+            justify="left" if i < table.left else "right",
+            no_wrap=i != table.wraps,
+            overflow="fold",
+        )
     for row in table.rows:
         grid.add_row(*("-" if cell is None else str(cell) for cell in row))
     if table.title:
@@ -117,7 +121,7 @@ def share_text(value: float) -> str:
 
 
 def usd(value: float | None) -> str | None:
-    """-$1,234.50; below one dollar four decimals: $0.0385."""
+    """-$1,234.50; below ten cents four decimals: $0.0385."""
     return None if value is None else ("-" if value < 0 else "") + _dollars(abs(value))
 
 
@@ -127,7 +131,7 @@ def signed_usd(value: float | None) -> str | None:
 
 
 def _dollars(amount: float) -> str:
-    return f"${amount:,.4f}" if 0 < amount < 1 else f"${amount:,.2f}"
+    return f"${amount:,.4f}" if 0 < amount < 0.1 else f"${amount:,.2f}"
 
 
 def words_of(counts: dict[str, int]) -> str:

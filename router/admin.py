@@ -1,4 +1,4 @@
-"""The cold endpoints: experiments, splits, kills, reports, single decisions. Each calls one function below."""
+"""The cold endpoints: experiments, splits, kills, reports, single decisions. Each is one call."""
 
 import logging
 from typing import Annotated, Any, Literal

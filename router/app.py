@@ -1,6 +1,6 @@
 """The FastAPI application: HTTP translation only. The hot endpoints are bare ASGI in front of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ from store.errors import (
     DataDirLocked,
     ExperimentInUse,
     JournalFull,
+    RecordTooLarge,
     SchemaTooNew,
     SplitMoved,
     StoreError,
@@ -61,6 +62,7 @@ STATUS: dict[type[Exception], int] = {
     BadStartedAt: 422,
     BadTable: 500,
     BadHistory: 500,
+    RecordTooLarge: 413,
     JournalFull: 503,
     StoreUnavailable: 503,
     DataDirLocked: 503,
@@ -120,7 +122,7 @@ class _Front:
 
 def _lifespan(service: Service) -> Any:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         await service.start()
         yield
         await service.stop()

@@ -1,7 +1,7 @@
 """A decision request, checked: whatever gets past here can be bound, served and stored."""
 
+import os
 import time
-import uuid
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def checked_id(decision_id: str | None) -> str:
     """The bot's decision id, or a new one that sorts by time."""
     if decision_id is not None:
         return checked_name(decision_id, "decision_id")
-    return f"{time.time_ns() // 1_000_000:012x}{uuid.uuid4().hex[:20]}"
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def _checked_arm(arm: str, experiment: Experiment) -> str:

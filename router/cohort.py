@@ -23,6 +23,7 @@ class Cohort:
     """Masks over UnitColumns: every unit is in exactly one of mature, pending, missing and excluded.
 
     late: mature, but reported after the attribution window had closed; until then it was missing.
+    reused: asked about again after its maturity: no new coin, but its decisions are no longer one episode's.
     """
 
     mature: Bools
@@ -30,6 +31,7 @@ class Cohort:
     missing: Bools
     excluded: Bools
     late: Bools
+    reused: Bools
     matured_at_us: NDArray[np.int64]
 
 
@@ -50,7 +52,9 @@ def cohort_of(experiment: Experiment, columns: UnitColumns, now_us: int) -> Coho
     missing = closed & ~reported & ~excluded
     settled_us = np.maximum(columns.settled_at_us, np.where(is_replay, 0, closes_us))
     late = mature & ~is_replay & (columns.settled_at_us > closes_us)
-    return Cohort(mature, ~mature & ~missing & ~excluded, missing, excluded, late, settled_us)
+    reused = (mature | missing) & (columns.last_at_us > np.where(mature & is_replay, settled_us, closes_us))
+    pending = ~mature & ~missing & ~excluded
+    return Cohort(mature, pending, missing, excluded, late, reused, settled_us)
 
 
 def fill_of(columns: UnitColumns, cohort: Cohort) -> str:

@@ -146,7 +146,7 @@ class Desk:
         return served, found
 
     def _complain(self, arm: str, silence: Silence) -> None:
-        """Logs each complaint once: every decision that was answered by a stand-in carries the reason anyway."""
+        """Logs each complaint once: every decision of a stand-in carries the reason anyway."""
         text = f"arm {arm} {silence.why}"
         if self.said.get(text) is None:
             self.said.put(text, True)

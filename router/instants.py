@@ -13,7 +13,7 @@ def instant_us(value: int | str, field: str) -> int:
     if not _EARLIEST_MS * 1000 <= us < _LATEST_MS * 1000:
         raise invalid(
             field,
-            f"{shown(value)} is not between 2000 and 2100; send RFC 3339 with an offset, or epoch milliseconds",
+            f"{shown(value)} is not between 2000 and 2100; send RFC 3339 with offset or epoch milliseconds",
         )
     return us
 

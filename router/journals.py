@@ -1,6 +1,7 @@
 """The journals that one worker writes: one an experiment, opened at its first record."""
 
 import os
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 
 from router.problems import Problem
 from store.errors import JournalFull
-from store.journal import Journal, Quota, new_journal
+from store.journal import SEGMENT_BYTES, Journal, Quota
 from store.records import Record
 
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -17,9 +18,10 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 class Journals:
     """Not thread-safe: the event loop's own."""
 
-    def __init__(self, root: Path, quota: Quota) -> None:
+    def __init__(self, root: Path, quota: Quota, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._root = root
         self._quota = quota
+        self._segment_bytes = segment_bytes
         self._journals: dict[str, Journal] = {}
 
     def append(self, experiment: str, record: Record) -> None:
@@ -27,10 +29,13 @@ class Journals:
         journal = self._journals.get(experiment)
         try:
             if journal is None:
-                journal = self._journals[experiment] = new_journal(self._root, experiment, self._quota)
+                journal = self._journals[experiment] = self._opened(experiment)
             journal.append(_ENCODE(record))
         except (JournalFull, OSError) as error:
             raise Problem(503, "journal_full", str(error), retry_after_s=1) from error
+
+    def _opened(self, experiment: str) -> Journal:
+        return Journal(self._root / experiment / uuid.uuid4().hex, self._quota, self._segment_bytes)
 
     def measure(self) -> None:
         """Corrects the quota by what lies on disk now."""
@@ -53,3 +58,8 @@ def sync_all(descriptors: list[int]) -> None:
             stack.callback(os.close, descriptor)
         for descriptor in descriptors:
             os.fsync(descriptor)
+
+
+def segment_bytes_of(quota_bytes: int) -> int:
+    """The segment being written is never deleted, so it must stay a small part of the quota."""
+    return min(SEGMENT_BYTES, quota_bytes // 8)

@@ -128,13 +128,14 @@ def _window(found: Read, cohort: Cohort, judged: Bools, since_us: int) -> dict[s
 
 
 def _excluded(columns: UnitColumns, cohort: Cohort, judged: Bools) -> dict[str, int]:
-    """Units that are left out by reason, and oddities that are counted though nothing is left out for them."""
+    """Units that are left out, by reason, and oddities that are counted though nothing is left out."""
     reasons = Counter(columns.excluded[cohort.excluded].tolist())
     counts = {reason: reasons[reason] for reason in ("forced", "killed", "ineligible")}
     counts["other_fill"] = int((cohort.mature & ~judged).sum())
     counts["contaminated"] = int(columns.contaminated.sum())
     counts["start_conflicts"] = int((columns.start_conflicts > 0).sum())
     counts["late"] = int(cohort.late.sum())
+    counts["reused"] = int(cohort.reused.sum())
     return counts
 
 
@@ -156,6 +157,10 @@ def _warnings(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
         (
             int(cohort.late.sum()),
             "units were reported after their attribution window and count since then",
+        ),
+        (
+            int(cohort.reused.sum()),
+            "units were asked about again after their maturity: give every episode an id of its own",
         ),
     ]
     fills, *counted = odd

@@ -18,7 +18,7 @@ from router import snapshot
 from router.binding import Binder
 from router.desk import Desk
 from router.errors import BadKillFile, RouterError
-from router.journals import Journals, sync_all
+from router.journals import Journals, segment_bytes_of, sync_all
 from router.kills import Kills, read_kills
 from store import models
 from store.bindings import FirstSight
@@ -80,11 +80,10 @@ class Service:
         self.engine.dispose()
 
     def missing(self) -> list[str]:
-        """Why this worker cannot answer; empty when it can."""
-        views = self.desk.snapshot.views.values()
-        controls = {v.experiment.control for v in views if v.experiment.archived_at_us is None}
-        silent = sorted(controls - set(self.desk.arms))
-        missing = [f"control arm {arm} has no loaded model: {self._why(arm)}" for arm in silent]
+        """Why this worker cannot answer for its default experiment; empty when it can."""
+        silent = self._silent_controls()
+        mine = silent.pop(self.config.default_experiment, None)
+        missing = [] if mine is None else [self._without_model(mine)]
         return [*missing, *([self._kill_error] if self._kill_error else [])]
 
     def warnings(self) -> list[str]:
@@ -92,10 +91,23 @@ class Service:
         age_s = (self.clock() - self.desk.snapshot.confirmed_at_us) / 1e6
         stale = [f"the split was last confirmed {age_s:.0f} s ago: SQL does not answer, decisions go on"]
         refused = [f"arm {arm}: {why}" for arm, why in sorted(self._refused.items())]
-        return [*(stale if age_s > self.config.split_lead_s else []), *refused]
+        silent = self._silent_controls()
+        silent.pop(self.config.default_experiment, None)
+        others = [f"experiment {key}: {self._without_model(arm)}" for key, arm in sorted(silent.items())]
+        return [*(stale if age_s > self.config.split_lead_s else []), *refused, *others]
+
+    def _silent_controls(self) -> dict[str, str]:
+        """Open experiments whose control cannot answer, with that control."""
+        open_ones = (
+            v.experiment for v in self.desk.snapshot.views.values() if not v.experiment.archived_at_us
+        )
+        return {e.key: e.control for e in open_ones if e.control not in self.desk.arms}
+
+    def _without_model(self, arm: str) -> str:
+        return f"control arm {arm} has no loaded model: {self._why(arm)}"
 
     def _why(self, arm: str) -> str:
-        return self._refused.get(arm, f"give it one with `abctl model promote {arm} ID`")
+        return self._refused.get(arm, f"give it one with `abctl model promote ID --arm {arm}`")
 
     async def _poll_sql(self) -> None:
         await asyncio.to_thread(self._refresh)
@@ -174,7 +186,7 @@ def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock:
         arms={},
         schema=MARKET_V1,
         binder=Binder(first_sight, round(config.split_lead_s * 1e6)),
-        journals=Journals(config.data_dir.journals, quota),
+        journals=Journals(config.data_dir.journals, quota, segment_bytes_of(config.journal_quota_bytes)),
         clock=clock,
         default_experiment=config.default_experiment,
     )

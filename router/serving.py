@@ -19,7 +19,7 @@ _BUCKETS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Whose model is to answer. forced: by a caller or a kill, so that a unit's first decision excludes it."""
+    """Whose model is to answer. forced: by a caller or a kill; a first decision then excludes the unit."""
 
     arm: str
     reason: str
@@ -67,7 +67,7 @@ def _stand_in(kills: Kills, experiment: Experiment) -> str:
 
 
 def fallback(kills: Kills, experiment: Experiment, served: Served, silence: Silence) -> Served:
-    """The control in the place of an arm that gave no answer; 503 where it may not or cannot answer itself."""
+    """The control in the place of an arm that gave no answer; 503 where it may not answer."""
     control = experiment.control
     if served.arm == control or is_killed(kills, experiment.key, control):
         raise no_answer(served.arm, silence)

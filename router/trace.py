@@ -1,7 +1,9 @@
 """One decision, as SQL holds it: what was asked, who answered, and what came of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from sqlalchemy import Engine, select
 
 from store import tables
@@ -12,10 +14,11 @@ from store.sql import table_of
 _DECISIONS = table_of(tables.Decision)
 _OUTCOMES = table_of(tables.Outcome)
 _CONFLICTS = table_of(tables.OutcomeConflict)
+_JSON_COLUMNS = ("weights", "meta", "payload")
 
 
 def decision(engine: Engine, experiment: str, decision_id: str) -> dict[str, Any]:
-    """The decision's row with bytes as hex, its outcomes, and the outcomes that contradict them."""
+    """The decision's row, its outcomes, and the outcomes that contradict them."""
     with engine.connect() as connection:
         query = select(_DECISIONS).where(
             _DECISIONS.c.experiment == experiment, _DECISIONS.c.decision_id == decision_id
@@ -30,6 +33,11 @@ def decision(engine: Engine, experiment: str, decision_id: str) -> dict[str, Any
             .all()
             for t in (_OUTCOMES, _CONFLICTS)
         ]
-    outcomes, conflicts = ([dict(r) for r in rows] for rows in found)
-    plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
-    return {"decision": plain, "outcomes": outcomes, "conflicts": conflicts}
+    outcomes, conflicts = ([plain(r) for r in rows] for rows in found)
+    return {"decision": plain(row), "outcomes": outcomes, "conflicts": conflicts}
+
+
+def plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row as JSON can hold it: bytes as hex, stored JSON as what it says."""
+    values = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+    return values | {name: msgspec.json.decode(values[name]) for name in _JSON_COLUMNS if name in values}

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     LargeBinary,
     Table,
@@ -33,17 +32,36 @@ def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
         yield values[start : start + _CHUNK]
 
 
-def add_new(
-    connection: Connection, table: Table, rows: Sequence[Row], returning: ColumnElement[str]
-) -> list[str]:
-    """Inserts the rows whose primary key is not there, and returns `returning` of exactly these."""
+def add_new(connection: Connection, table: Table, rows: Sequence[Row], key: Sequence[str]) -> list[Row]:
+    """Inserts the rows whose primary key is not there, and returns these. `key` tells the rows apart."""
     if not rows:
         return []
     if connection.dialect.name == "sqlite":
-        plain = sqlite.insert(table).on_conflict_do_nothing().returning(returning)
-        return list(connection.execute(plain, rows).scalars())
-    statement = _from_json(table, tuple(rows[0])).on_conflict_do_nothing().returning(returning)
-    return list(connection.execute(statement, {"rows": _json_of(table, rows)}).scalars())
+        return _add_new_sqlite(connection, table, rows, key)
+    statement = _from_json(table, tuple(rows[0])).on_conflict_do_nothing()
+    found = connection.execute(
+        statement.returning(*(table.c[n] for n in key)), {"rows": _json_of(table, rows)}
+    )
+    return _matching(rows, key, found)
+
+
+def _add_new_sqlite(
+    connection: Connection, table: Table, rows: Sequence[Row], key: Sequence[str]
+) -> list[Row]:
+    """Asks which rows were new only where some were not: RETURNING halves the speed."""
+    statement = sqlite.insert(table).on_conflict_do_nothing()
+    attempt = connection.begin_nested()
+    if connection.execute(statement, rows).rowcount == len(rows):
+        attempt.commit()
+        return list(rows)
+    attempt.rollback()
+    found = connection.execute(statement.returning(*(table.c[n] for n in key)), rows)
+    return _matching(rows, key, found)
+
+
+def _matching(rows: Sequence[Row], key: Sequence[str], found: Iterable[Any]) -> list[Row]:
+    wanted = set(map(tuple, found))
+    return [row for row in rows if tuple(row[name] for name in key) in wanted]
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

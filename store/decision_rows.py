@@ -54,10 +54,9 @@ def store(connection: Connection, experiment: str, decisions: Sequence[Stamped[D
     for stamped in sorted(decisions, key=lambda s: s.order):
         if stamped.record.decision_id not in first:
             first[stamped.record.decision_id] = row_of(stamped)
-    added = set(add_new(connection, _TABLE, list(first.values()), _TABLE.c.decision_id))
-    known = [row for key, row in first.items() if key not in added]
-    moved, robbed = _replace_later(connection, experiment, known)
-    new = [row for key, row in first.items() if key in added]
+    new = add_new(connection, _TABLE, list(first.values()), ("decision_id",))
+    added = {row["decision_id"] for row in new}
+    moved, robbed = _replace_later(connection, experiment, [r for k, r in first.items() if k not in added])
     return StoredDecisions(new, moved, robbed, len(decisions) - len(new))
 
 

@@ -11,16 +11,6 @@ def binding(experiment: str, unit: str) -> str:
     return f"abctl:{{{experiment}}}:start:{unit}"
 
 
-def live(experiment: str) -> str:
-    """Counters of what reached SQL."""
-    return f"abctl:{{{experiment}}}:live"
-
-
-def changed(experiment: str) -> str:
-    """The channel that hints at a changed split."""
-    return f"abctl:{{{experiment}}}:changed"
-
-
 def leader(experiment: str, role: str) -> str:
     """The lock of the one process that plays a role for an experiment."""
     return f"abctl:{{{experiment}}}:leader:{role}"

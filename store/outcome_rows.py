@@ -72,8 +72,8 @@ def store(
     for row in rows:
         by_key[row["kind"], row["key"]].append(row)
     firsts = [group[0] for group in by_key.values()]
-    added = set(add_new(connection, _TABLE, firsts, _TABLE.c.kind + " " + _TABLE.c.key))
-    fresh = {(kind, key) for kind, key in by_key if f"{kind} {key}" in added}
+    added = add_new(connection, _TABLE, firsts, ("kind", "key"))
+    fresh = {(row["kind"], row["key"]) for row in added}
     contested = {key: group for key, group in by_key.items() if key not in fresh or len(group) > 1}
     conflicts = _contest(connection, experiment, contested) if contested else 0
     units = frozenset(row["unit"] for row in rows if row["unit"] is not None)

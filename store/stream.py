@@ -23,8 +23,10 @@ class Entry:
 
 
 def open_redis(url: str, timeout_s: float = 5.0) -> "redis.Redis":
-    """A client for bytes. Blocking reads are shorter than the timeout."""
-    return redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2)
+    """A client for bytes that never tries twice: its callers do. Reads block for less than the timeout."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2, retry=None
+    )
 
 
 class ShipmentStream:

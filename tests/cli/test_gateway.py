@@ -1,0 +1,114 @@
+"""One contract for both ways to the facts: through a running service, and directly on SQL."""
+
+from itertools import count
+
+import pytest
+
+from cli import failures, gateway
+from cli.settings import read_settings
+
+KEYS = (f"contract-{n}" for n in count())
+
+
+@pytest.fixture(params=["service", "sqlite", "postgres"])
+def facts(request, tmp_path):
+    """A gateway; the running service is shared, the databases are fresh."""
+    if request.param == "service":
+        settings = read_settings(url=request.getfixturevalue("service").url)
+    else:
+        given = {"data_dir": tmp_path / "data"}
+        if request.param == "postgres":
+            given["database_url"] = request.getfixturevalue("fresh_postgres_url")
+        settings = read_settings(**given)
+    with gateway.gateway(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def key(facts):
+    """A fresh experiment of three arms."""
+    name = next(KEYS)
+    facts.put_experiment({"key": name, "arms": ["base", "transformer", "mine"], "control": "base"})
+    return name
+
+
+def code_of(error):
+    return failures.exit_code_of(error.value)
+
+
+class TestGateway:
+    def test_main_is_there_from_the_start(self, facts):
+        assert "main" in [e["key"] for e in facts.experiments()]
+
+    def test_a_new_experiment_is_all_control(self, facts, key):
+        split = facts.split(key)
+        assert split["version"] == 1
+        assert split["weights"] == {"base": 1.0, "transformer": 0.0, "mine": 0.0}
+
+    def test_a_share_trades_with_the_control_only(self, facts, key):
+        facts.set_share(key, "mine", "0.25", "")
+        split = facts.set_share(key, "transformer", "0.1", "start small")
+        assert split["weights"] == {"base": 0.65, "transformer": 0.1, "mine": 0.25}
+        assert (split["version"], split["reason"]) == (3, "start small")
+        assert facts.split(key) == split
+
+    def test_history_tells_every_version_with_its_actor(self, facts, key, monkeypatch):
+        monkeypatch.setenv("ABCTL_ACTOR", "ada")
+        facts.set_share(key, "mine", "0.5", "why not")
+        told = facts.split_history(key)
+        assert [split["version"] for split in told] == [1, 2]
+        assert (told[1]["actor"], told[1]["reason"]) == ("ada", "why not")
+
+    def test_restore_is_verbatim(self, facts, key):
+        first = facts.set_share(key, "mine", "0.3", "")
+        facts.set_share(key, "mine", "0.6", "")
+        restored = facts.restore(key, 2, "back")
+        assert restored["ranges"] == first["ranges"]
+        assert restored["restored_from"] == 2
+
+    def test_shares_are_exact(self, facts, key):
+        assert facts.set_share(key, "mine", "0.000001", "")["weights"]["mine"] == 1e-6
+        with pytest.raises(Exception, match=r"multiple of 0\.000001") as error:
+            facts.set_share(key, "mine", "0.0000001", "")
+        assert code_of(error) == failures.REFUSED
+
+    @pytest.mark.parametrize(
+        ("ask", "code"),
+        [
+            (lambda f, key: f.split("nope"), failures.NOT_FOUND),
+            (lambda f, key: f.report("nope", 7), failures.NOT_FOUND),
+            (lambda f, key: f.archive("nope"), failures.NOT_FOUND),
+            (lambda f, key: f.set_share(key, "nobody", "0.1", ""), failures.NOT_FOUND),
+            (lambda f, key: f.restore(key, 9, ""), failures.NOT_FOUND),
+            (lambda f, key: f.set_share(key, "mine", "2", ""), failures.REFUSED),
+            (lambda f, key: f.set_share(key, "base", "0.5", ""), failures.REFUSED),
+            (lambda f, key: f.put_experiment({"key": "Bad Key"}), failures.REFUSED),
+            (lambda f, key: f.put_experiment({}), failures.REFUSED),
+            (
+                lambda f, key: f.put_experiment({"key": key, "arms": ["a", "b"], "control": "c"}),
+                failures.REFUSED,
+            ),
+        ],
+    )
+    def test_both_refuse_the_same_with_the_same_code(self, facts, key, ask, code):
+        with pytest.raises(Exception) as error:  # noqa: PT011 - its kind differs, its exit code must not
+            ask(facts, key)
+        assert code_of(error) == code
+        assert "\n" not in failures.sentence_of(error.value)
+
+    def test_reports_have_one_shape(self, facts, key):
+        report = facts.report(key, 7)
+        assert report["verdict"]["verdict"] == "cannot say yet"
+        assert set(report["arms"]) == {"base", "transformer", "mine"}
+        assert {"effect", "pnl_effect", "srm", "naive", "stages", "excluded", "window", "warnings"} <= set(
+            report
+        )
+
+    def test_an_archived_experiment_says_so(self, facts, key):
+        facts.archive(key)
+        found = next(e for e in facts.experiments() if e["key"] == key)
+        assert found["archived_at_us"] is not None
+
+    def test_an_unused_experiment_may_be_defined_anew(self, facts, key):
+        anew = facts.put_experiment({"key": key, "arms": ["base", "transformer"], "control": "transformer"})
+        assert (anew["arms"], anew["control"]) == (["base", "transformer"], "transformer")

@@ -1,0 +1,169 @@
+"""A user's own ONNX file becomes the third arm of an experiment, by the commands of the README."""
+
+import json
+import urllib.request
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+WINDOW, FEATURES = 5, 18
+
+
+@pytest.fixture
+def policy(tmp_path):
+    """policy(name, favourite, window) writes an ONNX file that always prefers one action, by logits."""
+
+    def write(name="my_policy.onnx", favourite=1, window=WINDOW, width=3):
+        bias = np.zeros(width, np.float32)
+        bias[favourite] = 5.0
+        weights = numpy_helper.from_array(np.zeros((window * FEATURES, width), np.float32), "w")
+        nodes = [
+            helper.make_node("Flatten", ["state"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "w", "b"], ["logits"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "policy",
+            [helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", window, FEATURES])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", width])],
+            [weights, numpy_helper.from_array(bias, "b")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        path = tmp_path / name
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+EXPERIMENT = """\
+key = "{key}"
+arms = ["base", "transformer", "{arm}"]
+control = "base"
+"""
+
+
+def decide(url, unit, experiment):
+    body = {"unit": unit, "experiment": experiment, "history": [[0.0] * FEATURES] * 2}
+    request = urllib.request.Request(
+        f"{url}/v1/decide", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+def served_by(url, arm, experiment):
+    """Decisions of fresh units until the arm's new model is loaded, which takes up to about a second."""
+    import time
+
+    deadline = time.monotonic() + 15
+    for n in range(10_000):
+        reply = decide(url, f"unit-{experiment}-{n}", experiment)
+        if reply["served_arm"] == arm or time.monotonic() > deadline:
+            return reply
+        time.sleep(0.1)
+    return None
+
+
+def test_from_a_file_to_units_of_its_own(abctl, service, policy, tmp_path, monkeypatch):
+    monkeypatch.setenv("ABCTL_DATA_DIR", str(service.data_dir))
+    added = abctl("arm", "add", "mine", policy(), "--window", WINDOW, "--output", "logits", "--json")
+    assert added.code == 0, added.err
+    model = json.loads(added.out)["model"]
+    (tmp_path / "three.toml").write_text(EXPERIMENT.format(key="three", arm="mine"))
+    assert "control base has all units" in abctl("experiment", "create", "three.toml").out
+    assert abctl("split", "set", "mine", "1", "--experiment", "three").code == 0
+    reply = served_by(service.url, "mine", "three")
+    assert (reply["arm"], reply["served_arm"], reply["action"]) == ("mine", "mine", "buy")
+    assert reply["model"] == model
+    arms = json.loads(abctl("arm", "list", "--experiment", "three", "--json").out)
+    assert arms[2] == {"arm": "mine", "role": "treatment", "model": model}
+    assert "mine         treatment" in abctl("arm", "list", "--experiment", "three").out
+
+
+def test_import_then_promote_then_a_better_one(abctl, policy):
+    first = json.loads(
+        abctl(
+            "model", "import", policy("a.onnx"), "--arm", "own", "--window", 5, "--output", "logits", "--json"
+        ).out
+    )
+    told = abctl(
+        "model", "import", policy("b.onnx", favourite=2), "--arm", "own", "--window", 5, "--output", "logits"
+    )
+    assert "abctl model promote" in told.out
+    assert abctl("model", "promote", first["id"][:12], "--arm", "own", "--json").code == 0
+    rows = {row["id"]: row for row in json.loads(abctl("model", "list", "--json").out)}
+    assert rows[first["id"]]["champion"]
+    assert sum(row["champion"] for row in rows.values()) == 1
+    assert "own" in abctl("model", "list").out
+
+
+def test_a_model_of_another_arm_is_not_promoted(abctl, policy):
+    found = json.loads(
+        abctl("model", "import", policy(), "--arm", "own", "--window", 5, "--output", "logits", "--json").out
+    )
+    told = abctl("model", "promote", found["id"], "--arm", "transformer")
+    assert told.code == 3
+    assert "'own'" in told.sentence
+
+
+def test_what_cannot_serve_is_refused_before_it_is_registered(abctl, policy, tmp_path):
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    refused = [
+        (
+            ["arm", "add", "own", policy("w.onnx", window=7), "--window", 5, "--output", "logits"],
+            "[n, 5, 18] is expected",
+        ),
+        (
+            ["arm", "add", "own", policy("o.onnx", width=4), "--window", 5, "--output", "logits"],
+            "[n, 3] is expected",
+        ),
+        (["arm", "add", "own", policy("p.onnx"), "--window", 5], "output=logits"),
+        (["arm", "add", "own", policy("q.onnx"), "--window", 5, "--output", "odds"], "probs or logits"),
+        (["arm", "add", "own", tmp_path / "junk.onnx", "--window", 5], "cannot load"),
+        (
+            ["arm", "add", "My Arm", policy("r.onnx"), "--window", 5, "--output", "logits"],
+            "starting with a letter",
+        ),
+        (["model", "import", tmp_path, "--arm", "own"], "belong in an artefact"),
+    ]
+    for words, said in refused:
+        told = abctl(*words)
+        assert told.code == 3, words
+        assert said in told.sentence
+    assert json.loads(abctl("model", "list", "--json").out) == []
+
+
+def test_an_altered_artefact_is_refused(abctl, tmp_path):
+    import shutil
+
+    from cli.starters import starters_folder
+
+    folder = tmp_path / "altered"
+    shutil.copytree(starters_folder() / "base", folder)
+    golden = json.loads((folder / "golden.json").read_text())
+    golden["probs"][0] = [1.0, 0.0, 0.0] if golden["probs"][0][0] < 0.5 else [0.0, 1.0, 0.0]
+    (folder / "golden.json").write_text(json.dumps(golden))
+    told = abctl("model", "import", folder, "--arm", "base")
+    assert told.code == 3
+    assert "golden" in told.sentence
+    shutil.copytree(starters_folder() / "base", tmp_path / "whole")
+    told = abctl("model", "import", tmp_path / "whole", "--arm", "transformer")
+    assert told.code == 3
+    assert "--arm base" in told.sentence
+
+
+def test_an_experiment_file_that_breaks_a_rule(abctl, tmp_path):
+    for content, said in [
+        ("key = ", "is not TOML"),
+        ('key = "x"\narms = ["a"]\ncontrol = "a"', "2 to 16 arms"),
+        ('key = "x"\narms = ["a", "b"]\ncontrol = "c"', "control"),
+        ('key = "x"\narms = ["a", "b"]\ncontrol = "a"\nalpha = 2.0', "alpha"),
+        ('key = "x"\narms = ["a", "b"]\ncontrol = "a"\ncolour = "red"', "colour"),
+    ]:
+        (tmp_path / "x.toml").write_text(content)
+        told = abctl("experiment", "create", "x.toml")
+        assert told.code == 3
+        assert said in told.sentence

@@ -1,0 +1,283 @@
+"""The journal: what it returned for is there, whatever is killed; damage costs only what it touches."""
+
+import os
+import random
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store import journal
+from store.errors import JournalFull, RecordTooLarge
+from store.journal import Journal, Quota, frame_bytes, frames
+
+PAYLOADS = st.lists(st.binary(max_size=60), max_size=8)
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "journal"
+
+
+def quota(root, limit_bytes=1 << 30):
+    return Quota(root, limit_bytes)
+
+
+def payloads_of(data, start=0):
+    return [frame.payload for frame in frames(data, start)]
+
+
+def everything(folder):
+    """What a shipper would read, as frames."""
+    position, found = 0, []
+    while data := journal.read_from(folder, position, 64):
+        found += frames(data, position)
+        position += len(data)
+    return found
+
+
+@given(PAYLOADS, st.integers(0, 1_000))
+def test_frames_are_read_as_written(payloads, start):
+    data = b"".join(map(frame_bytes, payloads))
+    found = list(frames(data, start))
+    assert [frame.payload for frame in found] == payloads
+    assert [start, *(frame.stop for frame in found)] == [*(frame.start for frame in found), start + len(data)]
+
+
+@given(PAYLOADS.filter(bool), st.data())
+def test_an_unfinished_tail_is_left_out(payloads, data):
+    whole = b"".join(map(frame_bytes, payloads))
+    cut = data.draw(st.integers(0, len(whole)))
+    found = payloads_of(whole[:cut])
+    assert found == payloads[: len(found)]
+    assert sum(len(frame_bytes(p)) for p in found) <= cut
+
+
+@given(PAYLOADS.filter(bool), st.data())
+def test_a_flipped_byte_costs_one_frame(payloads, data):
+    whole = bytearray(b"".join(map(frame_bytes, payloads)) + frame_bytes(b"end"))
+    place = data.draw(st.integers(0, len(whole) - len(frame_bytes(b"end")) - 1))
+    whole[place] ^= data.draw(st.integers(1, 255))
+    found = list(frames(bytes(whole), 0))
+    (hurt,) = [frame for frame in found if frame.payload is None]
+    assert hurt.start <= place < hurt.stop
+    assert hurt.raw == whole[hurt.start : hurt.stop]
+    assert len(found) == len(payloads) + 1
+    assert found[-1].payload == b"end"
+
+
+@given(st.binary(max_size=400))
+def test_noise_never_raises_and_never_overlaps(noise):
+    edges = [edge for frame in frames(noise, 7) for edge in (frame.start, frame.stop)]
+    assert edges == sorted(edges)
+
+
+def test_appended_records_come_back_over_segments(root):
+    written = [os.urandom(n) for n in range(40)]
+    with_segments = Journal(root / "e" / "j", quota(root), segment_bytes=100)
+    positions = [with_segments.append(payload) for payload in written]
+    assert len(journal.segment_starts(root / "e" / "j")) > 5
+    assert [frame.payload for frame in everything(root / "e" / "j")] == written
+    assert journal.end_of(root / "e" / "j") == positions[-1] == with_segments.position
+    with_segments.close()
+
+
+def test_a_record_larger_than_a_read_is_read_whole(root):
+    one = Journal(root / "e" / "j", quota(root))
+    one.append(b"x" * 1_000_000)
+    one.append(b"y")
+    assert [len(frame.payload) for frame in everything(root / "e" / "j")] == [1_000_000, 1]
+    one.close()
+
+
+def test_a_record_that_no_reader_would_take_is_refused(root):
+    one = Journal(root / "e" / "j", quota(root))
+    with pytest.raises(RecordTooLarge, match="larger than"):
+        one.append(b"x" * (journal.MAX_PAYLOAD_BYTES + 1))
+    assert one.position == journal.end_of(root / "e" / "j") == 0
+    one.close()
+
+
+def test_a_full_quota_refuses_and_leaves_no_trace(root):
+    limit = quota(root, 100)
+    one = Journal(root / "e" / "j", limit)
+    one.append(b"x" * 50)
+    before = journal.end_of(root / "e" / "j")
+    with pytest.raises(JournalFull, match="ABCTL_JOURNAL_QUOTA_BYTES"):
+        one.append(b"y" * 50)
+    assert journal.end_of(root / "e" / "j") == before
+    one.append(b"z")
+    assert [f.payload for f in everything(root / "e" / "j")] == [b"x" * 50, b"z"]
+    one.close()
+
+
+def test_the_quota_counts_all_journals_and_is_corrected(root):
+    first = Journal(root / "e" / "j", quota(root))
+    first.append(b"x" * 50)
+    shared = quota(root, 150)
+    assert shared.used_bytes == 62
+    first.append(b"x" * 50)
+    shared.measure()
+    with pytest.raises(JournalFull):
+        shared.check(50)
+    first.close()
+
+
+def test_a_full_disk_refuses_and_leaves_no_trace(root, make):
+    script = """
+import resource, signal, sys
+from pathlib import Path
+from store.errors import JournalFull
+from store.journal import Journal, Quota
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+root = Path(sys.argv[1])
+one = Journal(root / "e" / "j", Quota(root, 1 << 30))
+kept = 0
+for n in range(10):
+    try:
+        one.append(bytes([n]) * 300)
+        kept += 1
+    except JournalFull as full:
+        print(full)
+one.append(b"small")
+print(kept)
+"""
+    child = make.python(script, root)
+    said = child.communicate()[0].split("\n")
+    assert child.returncode == 0
+    assert said[0] == "the journal's disk is full; free disk space"
+    assert [len(f.payload) for f in everything(root / "e" / "j")] == [300] * int(said[-2]) + [5]
+
+
+def test_a_segment_that_cannot_begin_refuses_and_goes_on_later(root):
+    one = Journal(root / "e" / "j", quota(root), segment_bytes=10)
+    one.append(b"first record")
+    blocker = journal.segment_path(root / "e" / "j", one.position)
+    blocker.mkdir()
+    with pytest.raises(JournalFull, match="cannot begin a segment"):
+        one.append(b"second record")
+    blocker.rmdir()
+    one.append(b"third record")
+    assert [f.payload for f in everything(root / "e" / "j")] == [b"first record", b"third record"]
+    one.close()
+
+
+def test_what_was_acknowledged_survives_kill_9(root, make):
+    script = """
+import sys
+from pathlib import Path
+from store.journal import Journal, Quota
+root = Path(sys.argv[1])
+one = Journal(root / "e" / "j", Quota(root, 1 << 30), segment_bytes=2000)
+n = 0
+while True:
+    one.append(str(n).encode() * 20)
+    print(n, flush=True)
+    n += 1
+"""
+    child = make.python(script, root)
+    for _ in range(300):
+        acknowledged = int(child.stdout.readline())
+    child.kill()
+    acknowledged = max([acknowledged, *map(int, child.stdout.read().split())])
+    child.wait()
+    child.stdout.close()
+    assert not journal.is_owned(root / "e" / "j")
+    found = [f.payload for f in everything(root / "e" / "j")]
+    assert found[: acknowledged + 1] == [str(n).encode() * 20 for n in range(acknowledged + 1)]
+
+
+def test_ownership_ends_with_the_owner(root):
+    one = Journal(root / "e" / "j", quota(root))
+    assert journal.is_owned(root / "e" / "j")
+    one.close()
+    assert not journal.is_owned(root / "e" / "j")
+    assert not journal.is_owned(root / "e" / "never")
+
+
+def test_a_journal_has_its_name_only_when_it_is_owned(root, make):
+    script = """
+import sys
+from pathlib import Path
+from store.journal import Quota, new_journal
+root = Path(sys.argv[1])
+while True:
+    new_journal(root, "e", Quota(root, 1 << 30))
+"""
+    child = make.python(script, root)
+    seen = set()
+    deadline_s = time.monotonic() + 20
+    while len(seen) < 100 and time.monotonic() < deadline_s:
+        for folder in journal.journal_folders(root / "e"):
+            assert journal.is_owned(folder) or child.poll() is not None
+            assert journal.segment_starts(folder) == [0]
+            seen.add(folder)
+    child.kill()
+    child.communicate()
+    assert len(seen) >= 100
+
+
+def test_a_live_tail_waits_and_a_dead_one_is_handed_over(root):
+    one = Journal(root / "e" / "j", quota(root))
+    one.append(b"whole")
+    position = one.position
+    with journal.segment_path(root / "e" / "j", 0).open("ab") as file:
+        file.write(frame_bytes(b"torn")[:-1])
+    assert journal.read_from(root / "e" / "j", position, 64) == b""
+    one.close()
+    assert journal.read_from(root / "e" / "j", position, 64) == frame_bytes(b"torn")[:-1]
+
+
+def test_damage_at_the_end_of_a_finished_segment_does_not_block(root):
+    one = Journal(root / "e" / "j", quota(root), segment_bytes=20)
+    one.append(b"first")
+    one.append(b"second")
+    with journal.segment_path(root / "e" / "j", 0).open("r+b") as file:
+        file.seek(17 + 13)
+        file.write(b"\xff")
+    one.append(b"third")
+    found, position = [], 0
+    while data := journal.read_from(root / "e" / "j", position, 64):
+        found.append(payloads_of(data))
+        position += len(data)
+    assert position == one.position
+    assert found == [[b"first"], [], [b"third"]]
+    one.close()
+
+
+def test_only_segments_that_sql_holds_are_deleted(root):
+    folder = root / "e" / "j"
+    one = Journal(folder, quota(root), segment_bytes=100)
+    for _ in range(20):
+        one.append(b"x" * 40)
+    starts = journal.segment_starts(folder)
+    assert journal.drop_segments(folder, 0) == 0
+    assert journal.drop_segments(folder, starts[2] - 1) == 1
+    assert journal.segment_starts(folder) == starts[1:]
+    assert journal.start_of(folder) == starts[1]
+    assert journal.drop_segments(folder, one.position) == len(starts) - 2
+    assert journal.segment_starts(folder) == starts[-1:]
+    one.close()
+
+
+def test_unsynced_records_are_handed_out_once(root):
+    one = Journal(root / "e" / "j", quota(root))
+    assert one.take_unsynced() is None
+    one.append(b"x")
+    descriptor = one.take_unsynced()
+    os.fsync(descriptor)
+    os.close(descriptor)
+    assert one.take_unsynced() is None
+    one.append(b"y")
+    one.sync()
+    assert one.take_unsynced() is None
+    one.close()
+
+
+def test_much_damage_is_read_through_quickly():
+    noise = random.Random(1).randbytes(1 << 20)
+    began_s = time.perf_counter()
+    assert list(frames(noise + frame_bytes(b"end"), 0))[-1].payload == b"end"
+    assert time.perf_counter() - began_s < 0.5

@@ -1,0 +1,56 @@
+"""What reports read."""
+
+import pytest
+
+from store import totals
+from store.ingest import ingest
+from store.unit_columns import dead_letters, parked_outcomes, read_units
+
+
+@pytest.fixture
+def filled(engine, make):
+    records = [
+        make.decision(decision_id="d2", unit="late", received_at_us=2_000, arm="transformer"),
+        make.decision(decision_id="d1", unit="early", served_arm="transformer", split_stale=True),
+        make.market(unit="early", won=False, pnl_micro=-3),
+        make.trade(decision_id="d1"),
+        make.trade(decision_id="unknown"),
+        make.market(unit="unknown"),
+        make.decision(experiment="other"),
+    ]
+    ingest(engine, "main", [make.shipment("j", records)], 1)
+    return engine
+
+
+def test_units_come_as_columns_in_the_order_of_their_start(filled):
+    with filled.connect() as connection:
+        units = read_units(connection, "main")
+    assert len(units) == 2
+    assert list(units.unit) == ["early", "late"]
+    assert units.pnl_micro.tolist() == [-3, 0]
+    assert units.won.tolist() == [0, -1]
+    assert units.settled_at_us.tolist() == [3_000, 0]
+    assert list(units.fill) == ["paper", None]
+    assert units.pnl_micro.dtype == "int64"
+
+
+def test_an_empty_experiment_has_empty_columns(engine):
+    with engine.connect() as connection:
+        units = read_units(connection, "never")
+    assert len(units) == 0
+    assert units.pnl_micro.dtype == "int64"
+
+
+def test_what_is_odd_is_counted(filled):
+    with filled.connect() as connection:
+        assert parked_outcomes(connection, "main") == 2
+        assert dead_letters(connection, "main") == 1
+        assert dead_letters(connection, "other") == 0
+
+
+def test_counts_per_arm(filled):
+    with filled.connect() as connection:
+        assert totals.by_arm(connection, "main") == {
+            "base": {"units": 1, "decisions": 1, "fallbacks": 1, "reported": 1, "trades": 1},
+            "transformer": {"units": 1, "decisions": 1, "fallbacks": 1, "reported": 0, "trades": 0},
+        }
