@@ -139,7 +139,7 @@ def _copy_text(value: object) -> str:
 
 
 def measure(name: str, engine: Engine, count: int, batch: int) -> None:
-    """One line: decisions a second through ingest, and bare rows a second; the best of three, taken in turns."""
+    """One line: decisions a second through ingest, and bare rows a second; the best of ROUNDS, in turns."""
     schema.upgrade(engine)
     bare = bare_executemany if engine.dialect.name == "sqlite" else bare_copy
     ours = theirs = 0.0

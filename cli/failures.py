@@ -85,6 +85,7 @@ _BY_NAME = {
     "MarketError": REFUSED,
     "StatsError": REFUSED,
     "Problem": REFUSED,
+    "AbctlError": UNAVAILABLE,  # the client: a bot's service went away
     "ArgumentError": REFUSED,  # a database URL that SQLAlchemy cannot read
     "OperationalError": UNAVAILABLE,
     "InterfaceError": UNAVAILABLE,

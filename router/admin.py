@@ -15,7 +15,6 @@ from router.definition import experiment_of
 from router.errors import UnknownArm
 from router.openapi import ERRORS, answers
 from router.problems import invalid, shown
-from router.report import build_report
 from router.service import Service
 from router.snapshot import first_split
 from router.splits import split_shape
@@ -162,12 +161,12 @@ def _reports(routes: APIRouter, service: Service) -> None:
     @routes.get("/experiments/{key}/report", tags=["report"], responses=answers("Report"))
     def get_report(key: Key, days: Days = _DAYS) -> Response:
         """Which arm is better, from the experiment's start; `days` limits the descriptive window only."""
-        return json_response(build_report(service.engine, key, days, service.clock()))
+        return json_response(_report(service, key, days))
 
     @routes.get("/experiments/{key}/verdict", tags=["report"], responses=answers("Verdict"))
     def get_verdict(key: Key) -> Response:
         """The report's verdict alone, for pollers."""
-        report = build_report(service.engine, key, _DAYS, service.clock())
+        report = _report(service, key, _DAYS)
         return json_response({**report["verdict"], "effect": report["effect"], "as_of": report["as_of"]})
 
     @routes.get("/decisions/{decision_id}", tags=["report"], responses=answers("Trace"))
@@ -175,3 +174,10 @@ def _reports(routes: APIRouter, service: Service) -> None:
         """A decision as SQL holds it, with its outcomes and conflicts."""
         key = experiment or service.config.default_experiment
         return json_response(trace.decision(service.engine, key, decision_id))
+
+
+def _report(service: Service, key: str, days: int) -> dict[str, Any]:
+    """scipy comes with the first report, not with every start of a worker."""
+    from router.report import build_report
+
+    return build_report(service.engine, key, days, service.clock())
