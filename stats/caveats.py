@@ -43,10 +43,11 @@ def _opposite_signs(design: Design, arms: Mapping[str, ArmReport], judged: Judge
     estimate = judged.effect.estimate
     if raw is None or estimate is None or raw * estimate >= 0.0:
         return []
-    return [
+    text = (
         f"Raw {NAMES[design.metric]} differs by {signed(design.metric, raw)}, the adjusted one by"
         f" {signed(design.metric, estimate)}: the raw one mixes times at which the split was different."
-    ]
+    )
+    return [text]
 
 
 def _raw_difference(design: Design, arms: Mapping[str, ArmReport]) -> float | None:

@@ -129,8 +129,8 @@ def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect
 
 
 def _least(estimate: float, half_width: float, room: float) -> float:
-    """The bound below an estimate, within what is possible (a parameter cannot leave its space, so cutting the
-    interval there keeps its coverage), but never above the estimate."""
+    """The bound below an estimate, within what is possible (a parameter cannot leave its space, so cutting
+    the interval there keeps its coverage), but never above the estimate."""
     return min(estimate, max(estimate - half_width, room))
 
 

@@ -122,7 +122,7 @@ def _money(design: Design, pnl: Judged) -> list[str]:
     if design.metric == "pnl":
         return []
     bound = _say(pnl.effect, pnl.effect.lower_one_sided)
-    return [f"Net PnL per {design.unit_name} is not worse: at least {bound}."]
+    return [f"Net PnL per {design.unit_name} is not worse: at least {bound} (one-sided)."]
 
 
 def _waiting(design: Design, judged: Judged) -> Verdict:

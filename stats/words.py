@@ -15,7 +15,7 @@ def signed(metric: Metric, value: float) -> str:
 
 
 def usd(value: float) -> str:
-    return f"{value:,.2f}" if abs(value) >= 10.0 else f"{value:.4f}"
+    return f"{value:,.2f}" if abs(value) >= 1.0 else f"{value:.4f}"
 
 
 def level(alpha: float) -> str:

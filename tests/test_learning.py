@@ -1,4 +1,4 @@
-"""What the arms must learn in worlds whose truth is known: trained here from nothing, judged on fresh markets.
+"""What the arms must learn in worlds whose truth is known: trained here, judged on fresh markets.
 
 The transformer sees 10 ticks and can know the direction at a cue; base sees 3 and cannot. Base's own oracle
 therefore never trades and earns 0, so its distance is measured on the scale of the long oracle.
@@ -66,7 +66,7 @@ def noise(tmp_path_factory):
 
 
 def check_decoy(found):
-    """At least 60% of the long oracle's PnL for the transformer; base within 10% of it from its own oracle."""
+    """The transformer earns 60% of the long oracle at least; base is within 10% of that from its own."""
     long, short = (totals_of(play(decoy_oracle(w), found.tapes, w)).pnl_per_market_usd for w in (10, 3))
     assert short == 0.0
     assert found.totals["transformer"].pnl_per_market_usd >= 0.6 * long
