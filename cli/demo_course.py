@@ -124,9 +124,12 @@ def train_both(course: DemoCourse, folder: Path, epochs: int) -> dict[str, Path]
 
 def _trained(course: DemoCourse, config: TrainingConfig, arm: str, folder: Path, bar: Progress) -> Path:
     task = bar.add_task(f"{arm:<12}", total=config.epochs, said="")
+    seen: list[Epoch] = []
 
     def progress(epoch: Epoch) -> None:
-        said = f"loss {epoch.loss:.3f}, {signed_usd(epoch.pnl_usd)}/market"
+        seen.append(epoch)
+        kept = max(seen, key=lambda e: e.score)
+        said = f"loss {epoch.loss:.3f}, kept {signed_usd(kept.pnl_usd)}/market"
         bar.update(task, completed=epoch.epoch, said=said)
 
     train_artefact(arm, "fast", course.training, config, folder, progress)
