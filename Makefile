@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PACKAGES := arms cli market router stats store
 MANIFESTS := pyproject.toml client/pyproject.toml
 
-.PHONY: setup demo test lint format bench docs starter-models clean
+.PHONY: setup demo test learning-full lint format bench docs starter-models clean
 
 setup: $(VENV)/.installed-dev
 
@@ -15,6 +15,9 @@ demo: $(VENV)/.installed
 
 test: setup
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+learning-full: setup
+	ABCTL_TEST_LEARNING=full $(BIN)/pytest tests/test_learning.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

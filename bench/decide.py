@@ -79,7 +79,7 @@ async def over_http(port: int, calls: int, connections: int, history: list[list[
                 assert reply.status == 200
             times.append(time.perf_counter() - began)
 
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers={"content-type": "application/json"}) as session:
         began = time.perf_counter()
         await asyncio.gather(*(bot(session, n) for n in range(connections)))
         elapsed = time.perf_counter() - began

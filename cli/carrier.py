@@ -8,6 +8,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from router.trouble import TroubleKeeper
 from store import keys
 from store.clock import Clock
 from store.data_dir import DataDir
@@ -59,6 +60,7 @@ class Carrier:
         self._redis = open_redis(redis_url)
         self._clock = clock
         self._node = data_dir.node_id()
+        self._trouble = TroubleKeeper(data_dir.root, clock)
         self._lanes: dict[str, Lane] = {}
         self._stopping = False
         self._next_settle_s = 0.0
@@ -84,10 +86,17 @@ class Carrier:
     def _try_round(self) -> int | None:
         """One round over all lanes; None where Redis or SQL did not answer."""
         try:
-            return self._round()
+            moved = self._round()
         except (redis.RedisError, SQLAlchemyError, OSError) as error:
-            _LOG.warning("carrying waits: %s", str(error).split("\n")[0])
+            why = str(error).split("\n")[0]
+            _LOG.warning("carrying waits: %s", why)
+            self._trouble.failed(why)
             return None
+        except Exception as error:
+            self._trouble.failed(f"{type(error).__name__}: {error}")
+            raise
+        self._trouble.carried()
+        return moved
 
     def _round(self) -> int:
         now_s = time.monotonic()

@@ -34,7 +34,7 @@ DataOption = Annotated[
     typer.Option(exists=True, file_okay=False, help="Recorded markets to learn from and trade instead."),
 ]
 MarketsOption = Annotated[int, typer.Option(min=20, max=100_000, help="Simulated markets to trade.")]
-DirectoryOption = Annotated[Path, typer.Option(help="Where the demo keeps its data.")]
+DirectoryOption = Annotated[Path, typer.Option(help="Where each run makes a directory of its own.")]
 SeedOption = Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")]
 EpochsOption = Annotated[int, typer.Option(min=1, max=1000, hidden=True, help="Fewer than 24: learns less.")]
 
@@ -48,6 +48,8 @@ def demo(
 ) -> None:
     """Train both arms, serve them, let bots trade, ramp the split, and report which arm is better.
 
+    Every run has a directory of its own: it never pools evidence or models with an earlier one.
+
     Example: abctl demo
     """
     from cli.starting import need_training
@@ -58,10 +60,11 @@ def demo(
 
     began = time.monotonic()
     course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
-    service = OwnService(directory / course.name)
-    run = f"{time.time_ns() // 1_000_000_000:x}"
+    run = f"{time.time_ns() // 1_000_000:x}"
+    service = OwnService(directory / f"{course.name}-{run}")
     _heading("The demo")
-    _say(f"{course.title}; data in {service.data_dir}")
+    for line in (*course.title, f"data in {service.data_dir}"):
+        _say(line)
     try:
         service.start()
         _say(f"service ready at {service.url} with its own Valkey and SQLite")
@@ -110,14 +113,10 @@ def _run(service: "OwnService", *words: str) -> None:
 
 
 def _define_experiment(service: "OwnService") -> None:
-    """Judges `main` by P(profit | assigned); a second run goes on with the experiment as it is."""
+    """Judges `main` by P(profit | assigned), before it has a unit."""
     file = service.data_dir / "experiment.toml"
     file.write_text(EXPERIMENT_FILE, encoding="utf-8")
-    held = json.loads(service.command("experiment", "show", "main"))
-    if held["metric"] != "profit_rate":
-        _run(service, "experiment", "create", str(file))
-    else:
-        _say("main has units from an earlier run: its evidence goes on, and so does its start")
+    _run(service, "experiment", "create", str(file))
 
 
 def _train_and_promote(service: "OwnService", course: "DemoCourse", epochs: int) -> None:
@@ -167,7 +166,9 @@ def _balance(service: "OwnService", ledger: "Ledger", run: str) -> None:
 
 
 def _show_end(service: "OwnService", course: "DemoCourse") -> None:
+    from cli.demo_course import closing_sentence
+
     _run(service, "report", "--days", "7")
-    if course.why_unsure:
-        _say(course.why_unsure)
+    found = json.loads(service.command("report", "--days", "7", "--json"))["verdict"]
+    _say(closing_sentence(course, found["verdict"], found["more_units"]))
     _run(service, "status")

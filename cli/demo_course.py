@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from market.evaluation import play, totals_of
 from market.oracles import decoy_oracle
 from market.tape import Tape
 from market.worlds import DECOY_FAST, tape_of
+from stats.verdict import NOT_YET
 from store.outbox import Outbox
 
 BOTS = 2
@@ -30,16 +32,17 @@ _SETTLE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class DemoCourse:
-    """early: traded at 10%, late: at 50%. planted: the effect that was planted, in words."""
+    """title: lines. early: traded at 10%, late: at 50%. planted: the effect that was planted, in words.
+    lacks: what the arms cannot see here, in words."""
 
     name: str
-    title: str
+    title: tuple[str, ...]
     training: Course
     early: tuple[Tape, ...]
     late: tuple[Tape, ...]
     seed: int
     planted: str = ""
-    why_unsure: str = ""
+    lacks: str = ""
 
 
 def simulated_demo(markets: int, seed: int) -> DemoCourse:
@@ -49,7 +52,7 @@ def simulated_demo(markets: int, seed: int) -> DemoCourse:
     cut = markets // 4
     return DemoCourse(
         name="simulated",
-        title=f"{markets} simulated markets of world {DECOY_FAST.name}, {DECOY_FAST.ticks} ticks each",
+        title=(f"{markets} simulated markets of world {DECOY_FAST.name}, {DECOY_FAST.ticks} ticks each",),
         training=simulated_course(DECOY_FAST.name, seed=seed),
         early=tapes[:cut],
         late=tapes[cut:],
@@ -72,38 +75,83 @@ def planted_effect(tapes: tuple[Tape, ...]) -> str:
 
 def recorded_demo(data: Path, directory: Path, seed: int) -> DemoCourse:
     """Recorded markets: the first day teaches, the days after it are traded."""
-    from market.polymarket_1s import import_polymarket_1s
     from market.recording import read_tapes
 
-    recording = data
-    if not (data / "markets.parquet").is_file():
-        recording = directory / f"recording-{data.resolve().name}"
-        import_polymarket_1s(data, recording)
+    recording = _recording(data, directory)
     tapes = sorted(read_tapes(recording), key=lambda tape: int(tape.tick_us[0]))
-    days = [_day(tape) for tape in tapes]
-    taught = tuple(t for t, day in zip(tapes, days, strict=True) if day == days[0])
-    traded = tuple(t for t, day in zip(tapes, days, strict=True) if day != days[0])
-    if not traded:
+    first = min(why_excluded(recording), default="")
+    taught = tuple(tape for tape in tapes if _day(int(tape.tick_us[0])) == first)
+    traded = tapes[len(taught) :]
+    if not taught or not traded:
         raise CommandFailed(
-            f"{data} holds one day only: the demo trains on the first day and trades the others"
+            f"{data} needs playable markets on its first day (they teach) and on later ones (they are traded)"
         )
-    cut = max(1, len(traded) // 3)
+    cut, training = max(1, len(traded) // 3), recorded_course(data.name, taught)
     return DemoCourse(
         name=f"recorded-{data.resolve().name}",
-        title=f"{len(traded)} recorded markets of {days[-1]} (training: {len(taught)} of {days[0]})",
-        training=recorded_course(data.name, taught),
-        early=traded[:cut],
-        late=traded[cut:],
+        title=(*excluded_lines(recording), lesson_line(training, len(taught))),
+        training=training,
+        early=tuple(traded[:cut]),
+        late=tuple(traded[cut:]),
         seed=seed,
-        why_unsure=(
-            f"{len(traded)} markets cannot settle this: the verdict above says how many it would take. The"
-            " recording lacks trades and Binance prices (those features are 0): the arms have little to see."
-        ),
+        lacks="The recording lacks trades and Binance prices (those features are 0): the arms see little.",
     )
 
 
-def _day(tape: Tape) -> str:
-    return datetime.fromtimestamp(int(tape.tick_us[0]) / 1e6, UTC).strftime("%Y-%m-%d")
+def _recording(data: Path, directory: Path) -> Path:
+    """The folder itself where it is a recording, else what its CSV files become."""
+    from market.polymarket_1s import import_polymarket_1s
+
+    if (data / "markets.parquet").is_file():
+        return data
+    recording = directory / f"recording-{data.resolve().name}"
+    import_polymarket_1s(data, recording)
+    return recording
+
+
+def why_excluded(recording: Path) -> dict[str, list[str | None]]:
+    """Day -> of each of its markets, why it cannot be played; None where it can."""
+    from market.recording import read_markets
+
+    days: dict[str, list[str | None]] = {}
+    for start_us, reason in read_markets(recording).select("start_us", "excluded").rows():
+        days.setdefault(_day(start_us), []).append(reason)
+    return days
+
+
+def excluded_lines(recording: Path) -> list[str]:
+    """A line a day: how many of its recorded markets can be played, and why the others cannot."""
+    lines = []
+    for i, (day, reasons) in enumerate(sorted(why_excluded(recording).items())):
+        odd = Counter(reason for reason in reasons if reason is not None)
+        use = "teach" if i == 0 else "are traded"
+        line = f"{len(reasons) - odd.total()} of {len(reasons)} recorded markets of {day} {use}"
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(odd.items()))
+        lines.append(f"{line}; excluded: {why or 'none'}")
+    return lines
+
+
+def lesson_line(course: Course, taught: int) -> str:
+    """What becomes of the markets that teach."""
+    lessons, judges = len(course.lessons), len(course.judges)
+    embargo = taught - lessons - judges
+    return f"of those {taught}, {lessons} are learned from, {judges} judge, {embargo} between is left out"
+
+
+def closing_sentence(course: DemoCourse, verdict: str, more_units: int | None) -> str:
+    """What the verdict means for this run."""
+    count = len(course.early) + len(course.late)
+    if verdict != NOT_YET:
+        said = f"After {count} markets the verdict is: {verdict}."
+    elif more_units is None:
+        said = f"{count} markets cannot settle this: the verdict above says why."
+    else:
+        said = f"{count} markets cannot settle this: about {more_units:,} more would."
+    return f"{said} {course.lacks}".rstrip()
+
+
+def _day(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d")
 
 
 def train_both(course: DemoCourse, folder: Path, epochs: int) -> dict[str, Path]:

@@ -19,7 +19,7 @@ def service_url(settings: Settings) -> str | None:
     if settings.url:
         return settings.url.rstrip("/")
     announced = read_service(settings.place)
-    if announced is None or not (_lives(announced.pid) and _is_locked(settings.place)):
+    if announced is None or not (_lives(announced.pid) and is_locked(settings.place)):
         return None
     return announced.url
 
@@ -34,7 +34,7 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _is_locked(place: DataDir) -> bool:
+def is_locked(place: DataDir) -> bool:
     """A service holds its directory's lock; a stranger may have its number after a reboot."""
     try:
         with owned(place):

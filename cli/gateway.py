@@ -6,20 +6,27 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from cli.finding import actor, call, service_url
+from cli.failures import NotFound
+from cli.finding import actor, call, is_locked, service_url
 from cli.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from router.assignment import History
+    from store.records import Experiment, Fill
 
 LOCK_PATIENCE_S = 5.0
 Shape = dict[str, Any]
 
 
 class Gateway(Protocol):
-    """What commands ask for, in the JSON shapes of the HTTP interface. `where` says which way was taken."""
+    """What commands ask for, in the JSON shapes of the HTTP interface."""
 
-    where: str
+    @property
+    def where(self) -> str:
+        """Which way was taken, for the user."""
+        ...
 
     def split(self, key: str) -> Shape:
         """The newest split."""
@@ -37,8 +44,8 @@ class Gateway(Protocol):
         """Reinstates a version; the new split."""
         ...
 
-    def report(self, key: str, days: int) -> Shape:
-        """The report."""
+    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
+        """The report; fill: which kind is judged, None for that of the first mature unit."""
         ...
 
     def experiments(self) -> list[Shape]:
@@ -78,8 +85,9 @@ class ThroughService:
     def restore(self, key: str, version: int, reason: str) -> Shape:
         return dict(self._call("PUT", key, "/split", {"restore": version, "reason": reason}))
 
-    def report(self, key: str, days: int) -> Shape:
-        return dict(self._call("GET", key, f"/report?days={days}"))
+    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
+        asked = f"&fill={fill}" if fill else ""
+        return dict(self._call("GET", key, f"/report?days={days}{asked}"))
 
     def experiments(self) -> list[Shape]:
         return list(self._call("GET", "", "")["experiments"])
@@ -127,10 +135,10 @@ class DirectlyOnSql:
         by = change.By(actor(), reason)
         return split_shape(change.restore(self._engine, key, version, by, self._clock, self._lead_us))
 
-    def report(self, key: str, days: int) -> Shape:
+    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
         from router.report import build_report
 
-        return build_report(self._engine, key, days, self._clock())
+        return build_report(self._engine, key, days, self._clock(), fill)
 
     def experiments(self) -> list[Shape]:
         import msgspec
@@ -143,16 +151,10 @@ class DirectlyOnSql:
     def put_experiment(self, fields: Shape) -> Shape:
         import msgspec
 
-        from cli.failures import Refused
-        from router.definition import experiment_of
-        from router.problems import Problem
         from router.snapshot import first_split
         from store import experiments
 
-        try:
-            experiment = experiment_of(fields, self._clock())
-        except Problem as problem:
-            raise Refused(problem.detail) from problem
+        experiment = _defined(fields, self._clock())
         experiments.create(self._engine, experiment, first_split(experiment, actor()), actor())
         return dict(msgspec.json.decode(msgspec.json.encode(experiment)))
 
@@ -162,17 +164,130 @@ class DirectlyOnSql:
         experiments.archive(self._engine, key, self._clock(), actor())
 
 
+class NothingYet:
+    """A data directory without a database. Looking makes nothing; the first change that holds makes it."""
+
+    def __init__(self, settings: Settings, stack: ExitStack) -> None:
+        self._settings = settings
+        self._stack = stack
+        self._made: Gateway | None = None
+
+    @property
+    def where(self) -> str:
+        return self._now().where
+
+    def _now(self) -> Gateway:
+        """What is there by now, or the failure that says how to begin."""
+        if self._made is None:
+            begin = "start with `abctl serve` or `abctl split set`, or name another --data-dir"
+            raise NotFound(f"nothing here yet: no database in {self._settings.data_dir}; {begin}")
+        return self._made
+
+    def _founded(self) -> Gateway:
+        if self._made is None:
+            self._made = _opened(self._settings, self._stack)
+        return self._made
+
+    def _rehearse(self, key: str) -> "tuple[Experiment, History]":
+        """The experiment that would exist, as it would be made; any other key is unknown."""
+        from router.definition import main_experiment
+        from router.snapshot import first_split
+        from router.split_log import history_of
+        from store.errors import UnknownExperiment
+
+        if key != self._settings.own_experiment:
+            raise UnknownExperiment(key)
+        main = main_experiment(key, 0)
+        return main, history_of(main, (first_split(main, "abctl"),))
+
+    def split(self, key: str) -> Shape:
+        self._known(key)
+        return self._now().split(key)
+
+    def split_history(self, key: str) -> list[Shape]:
+        self._known(key)
+        return self._now().split_history(key)
+
+    def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
+        from router import splits
+
+        if self._made is None:
+            main, history = self._rehearse(key)
+            splits.set_share(history, arm, share, main.control, arms=main.arms)
+        return self._founded().set_share(key, arm, share, reason)
+
+    def restore(self, key: str, version: int, reason: str) -> Shape:
+        from router import splits
+
+        if self._made is None:
+            change = splits.Change(actor=actor(), reason=reason, now_us=0, lead_us=0)
+            splits.restore(self._rehearse(key)[1], version, change)
+        return self._founded().restore(key, version, reason)
+
+    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
+        self._known(key)
+        return self._now().report(key, days, fill)
+
+    def experiments(self) -> list[Shape]:
+        return [] if self._made is None else self._made.experiments()
+
+    def put_experiment(self, fields: Shape) -> Shape:
+        _defined(fields, 0)
+        return self._founded().put_experiment(fields)
+
+    def archive(self, key: str) -> None:
+        self._known(key)
+        self._now().archive(key)
+
+    def _known(self, key: str) -> None:
+        if self._made is None:
+            self._rehearse(key)
+
+
+def _defined(fields: Shape, now_us: int) -> "Experiment":
+    """The experiment that these fields define."""
+    from cli.failures import Refused
+    from router.definition import experiment_of
+    from router.problems import Problem
+
+    try:
+        return experiment_of(fields, now_us)
+    except Problem as problem:
+        raise Refused(problem.detail) from problem
+
+
 @contextmanager
 def gateway(settings: Settings) -> Generator[Gateway]:
     """The service where one runs, else SQL under the data directory's lock."""
     with ExitStack() as stack:
-        url = _service_or_lock(settings, stack)
-        if url is not None:
-            yield ThroughService(settings, url)
-            return
-        engine = opened_engine(settings)
-        stack.callback(engine.dispose)
-        yield DirectlyOnSql(settings, engine)
+        if service_url(settings) is None and _is_empty(settings):
+            yield NothingYet(settings, stack)
+        else:
+            yield _opened(settings, stack)
+
+
+def _is_empty(settings: Settings) -> bool:
+    """No database of our own yet, and nobody is about to make it; a server's is not ours to ask for.
+
+    A path that cannot be used is an OSError.
+    """
+    if settings.database_url:
+        return False
+    try:
+        settings.place.database.stat()
+    except FileNotFoundError:
+        return not ((settings.place.root / "lock").exists() and is_locked(settings.place))
+    return False
+
+
+def _opened(settings: Settings, stack: ExitStack) -> Gateway:
+    """The service, or the database, made where there is none."""
+    url = _service_or_lock(settings, stack)
+    if url is not None:
+        return ThroughService(settings, url)
+    engine = opened_engine(settings)
+    stack.callback(engine.dispose)
+    return DirectlyOnSql(settings, engine)
 
 
 def _service_or_lock(settings: Settings, stack: ExitStack) -> str | None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from arms.artefact import Artefact, read_artefact
@@ -13,10 +14,23 @@ from arms.torch_training import train
 from arms.training import Epoch, Policy, TrainingConfig
 from market.evaluation import expected_pnl_usd, play
 from market.labels import DECOY_EXIT, MARKET_EXIT, ExitRule, labelled
+from market.realistic import RealisticWorld, realistic_tape
 from market.tape import Tape
-from market.worlds import DECOY, DECOY_FAST, NOISE, NOISE_FAST, World, tape_of
+from market.worlds import DECOY, DECOY_FAST, NOISE, NOISE_FAST, tape_of
 
-WORLDS: dict[str, World] = {w.name: w for w in (DECOY, DECOY_FAST, NOISE, NOISE_FAST)}
+
+@dataclass(frozen=True, slots=True)
+class Classroom:
+    """A simulated world to learn in: its market number n, and when the labels get out of a position."""
+
+    tape: Callable[[int], Tape]
+    exit_rule: ExitRule
+
+
+WORLDS: dict[str, Classroom] = {
+    world.name: Classroom(partial(tape_of, world), DECOY_EXIT)
+    for world in (DECOY_FAST, DECOY, NOISE_FAST, NOISE)
+} | {"realistic": Classroom(partial(realistic_tape, RealisticWorld()), MARKET_EXIT)}
 TRAIN_MARKETS = 1200
 JUDGE_MARKETS = 200
 _JUDGE_SEED = 1_000_000
@@ -38,9 +52,9 @@ def simulated_course(world_name: str, markets: int = TRAIN_MARKETS, seed: int = 
     first = seed * 10_000_000
     return Course(
         name=world_name,
-        lessons=tuple(tape_of(world, first + i) for i in range(markets)),
-        judges=tuple(tape_of(world, first + _JUDGE_SEED + i) for i in range(JUDGE_MARKETS)),
-        exit_rule=DECOY_EXIT,
+        lessons=tuple(world.tape(first + i) for i in range(markets)),
+        judges=tuple(world.tape(first + _JUDGE_SEED + i) for i in range(JUDGE_MARKETS)),
+        exit_rule=world.exit_rule,
     )
 
 
@@ -75,12 +89,13 @@ STARTER_ARMS = ("base", "transformer")
 STARTER_WORLD = "decoy-fast"
 
 
-def train_starters(folder: Path, say: Callable[[str], None]) -> dict[str, str]:
+def train_starters(
+    folder: Path, say: Callable[[str], None], config: TrainingConfig | None = None
+) -> dict[str, str]:
     """The artefacts that ship: arm -> id. The same torch on the same kind of machine gives the same ids."""
-    course = simulated_course(STARTER_WORLD)
+    course, config = simulated_course(STARTER_WORLD), config or TrainingConfig()
     ids = {}
     for arm in STARTER_ARMS:
-        config = TrainingConfig()
         artefact, epochs = train_artefact(arm, "fast", course, config, folder / arm, lambda e: say(e.line))
         ids[arm] = artefact.id
         best = max(epochs, key=lambda e: e.score)
@@ -88,10 +103,10 @@ def train_starters(folder: Path, say: Callable[[str], None]) -> dict[str, str]:
     return ids
 
 
-def same_starters(folder: Path, say: Callable[[str], None]) -> bool:
+def same_starters(folder: Path, say: Callable[[str], None], config: TrainingConfig | None = None) -> bool:
     """Whether training again gives the artefacts that are there."""
     with tempfile.TemporaryDirectory() as fresh:
-        ids = train_starters(Path(fresh), say)
+        ids = train_starters(Path(fresh), say, config)
     held = {arm: read_artefact(folder / arm).id for arm in STARTER_ARMS}
     for arm in STARTER_ARMS:
         say(f"{arm}: held {held[arm]}, trained again {ids[arm]}")

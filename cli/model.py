@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Train, import, list and promote models.")
 WorldOption = Annotated[
-    str, typer.Option(help="Simulated world to learn in: decoy-fast, decoy, noise-fast, noise.")
+    str, typer.Option(help="Simulated world: decoy-fast, decoy, noise-fast, noise, realistic.")
 ]
 DataOption = Annotated[Path | None, typer.Option(help="Recording to learn from instead of a world.")]
 MarketsOption = Annotated[int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")]

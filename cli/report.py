@@ -1,7 +1,7 @@
 """`abctl report`."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,11 +21,16 @@ DaysOption = Annotated[
     typer.Option(min=1, max=3650, help="Days of the descriptive window; the verdict runs from the start."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print; csv has one row per arm.")]
+FillOption = Annotated[
+    Literal["live", "paper", "replay"] | None,
+    typer.Option("--fill", help="Judge these fills; default: those of the first mature unit. Never pooled."),
+]
 
 
 def report(
     days: DaysOption = 7,
     form: FormatOption = Format.TABLE,
+    fill: FillOption = None,
     experiment: ExperimentOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
@@ -44,7 +49,7 @@ def report(
 
     settings = read_settings(experiment=experiment, data_dir=data_dir, url=url)
     with gateway(settings) as facts:
-        found = facts.report(settings.experiment, days)
+        found = facts.report(settings.experiment, days, fill)
         where = facts.where
     if as_json or form is Format.JSON:
         print_json(found)

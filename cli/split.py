@@ -54,8 +54,10 @@ def set_(
     Example: abctl split set transformer 0.1
     """
     from cli.gateway import gateway
+    from router.splits import share_millionths
 
     settings = _settings(experiment, data_dir, url)
+    share_millionths(share)
     with gateway(settings) as facts:
         split = facts.set_share(settings.experiment, arm, share, reason)
         where = facts.where

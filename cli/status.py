@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from store.records import Experiment
 
 COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")
+ODD = ("parked_outcomes", "stranger_outcomes", "other_fill_trades", "conflicts", "dead_letters")
 
 
 def status(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:
@@ -35,6 +36,7 @@ def facts_of(settings: "Settings") -> dict[str, Any]:
     from cli.database import looking
     from cli.finding import readiness, service_url
     from router.kills import read_kills
+    from router.trouble import told
     from store import experiments
     from store.ingest import marks_of
     from store.shipper import lag_bytes
@@ -51,6 +53,7 @@ def facts_of(settings: "Settings") -> dict[str, Any]:
         "database": _shown(settings.sql_url),
         "data_dir": str(settings.data_dir.resolve()),
         "journal_bytes_not_in_sql": lag,
+        "trouble": told(settings.data_dir),
         "killed": [f"{k.experiment}/{k.arm}" for k in read_kills(settings.data_dir)],
         "experiments": rows,
     }
@@ -64,7 +67,7 @@ def _shown(sql_url: str) -> str:
 
 def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str, Any]:
     from store import experiments, totals
-    from store.unit_columns import dead_letters, parked_outcomes
+    from store.oddities import odd_counts
 
     newest = experiments.splits(connection, experiment.key)[-1]
     return {
@@ -73,8 +76,7 @@ def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str,
         "split": {arm: experiments.weights(newest).get(arm, 0.0) for arm in experiment.arms},
         "split_version": newest.version,
         "arms": totals.by_arm(connection, experiment.key),
-        "parked_outcomes": parked_outcomes(connection, experiment.key),
-        "dead_letters": dead_letters(connection, experiment.key),
+        **odd_counts(connection, experiment.key),
     }
 
 
@@ -88,6 +90,8 @@ def _show(found: dict[str, Any]) -> None:
     say(f"service   {said}")
     say(f"database  {found['database']}{nothing}")
     say(f"journal   {f'{lag:,} bytes on their way to SQL' if lag else 'everything is in SQL'}")
+    if found["trouble"]:
+        paragraph(f"TROUBLE   {found['trouble']}", "bold red")
     if found["killed"]:
         paragraph(f"KILLED    {', '.join(found['killed'])}", "bold red")
     for experiment in found["experiments"] or ():
@@ -105,6 +109,6 @@ def _show_experiment(experiment: dict[str, Any]) -> None:
     title = f"{experiment['key']}, split version {experiment['split_version']}{state}"
     say("")
     show(Table(title, ["arm", "share", *COUNTS], rows))
-    odd = {name: experiment[name] for name in ("parked_outcomes", "dead_letters")}
+    odd = {name: experiment[name] for name in ODD}
     if any(odd.values()):
         paragraph(f"! {words_of(odd)}", "yellow")

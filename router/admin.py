@@ -4,12 +4,13 @@ import logging
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 from router import change, kills, trace
 from router.assignment import UNSTORABLE, Split
+from router.body import check_json, content_type_of
 from router.change import By
 from router.definition import experiment_of
 from router.errors import UnknownArm
@@ -20,16 +21,30 @@ from router.snapshot import first_split
 from router.splits import split_shape
 from store import experiments
 from store.errors import UnknownExperiment
-from store.records import Experiment
+from store.records import Experiment, Fill
 
 _LOG = logging.getLogger("abctl.router")
 _DAYS = 7
+_SHARE_CHARACTERS = 40
 
 
 def _storable(text: str) -> str:
     if UNSTORABLE.search(text):
         raise ValueError("must not hold control characters or lone surrogates")
     return text
+
+
+def _share(value: object) -> object:
+    """One rule for both types, so that a refusal names the field and not a type of a union."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or is_number or (isinstance(value, str) and len(value) <= _SHARE_CHARACTERS):
+        return value
+    raise ValueError(f"must be a number, or at most {_SHARE_CHARACTERS} characters of text: write 10% as 0.1")
+
+
+def needs_json(request: Request) -> None:
+    """For a POST without a body, which any web page could otherwise send; a PUT it cannot send unasked."""
+    check_json(content_type_of(request.scope))
 
 
 Storable = AfterValidator(_storable)
@@ -45,7 +60,7 @@ class SplitChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     arm: str | None = Field(default=None, max_length=64)
-    share: Annotated[str, Field(max_length=40)] | StrictFloat | None = Field(
+    share: Annotated[str | StrictFloat | None, BeforeValidator(_share)] = Field(
         default=None, description="A multiple of 0.000001, exact as text."
     )
     restore: StrictInt | None = Field(default=None, description="A version to reinstate verbatim.")
@@ -97,7 +112,12 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         experiments.create(service.engine, experiment, first_split(experiment, x_abctl_actor), x_abctl_actor)
         return json_response(_experiment(service, key))
 
-    @routes.post("/experiments/{key}/archive", tags=["experiments"], responses=answers("Experiment"))
+    @routes.post(
+        "/experiments/{key}/archive",
+        tags=["experiments"],
+        responses=answers("Experiment"),
+        dependencies=[Depends(needs_json)],
+    )
     def archive_experiment(key: Key, x_abctl_actor: Actor = "http") -> Response:
         """Closes an experiment: it takes no new decisions; outcomes of its units are still taken."""
         experiments.archive(service.engine, key, service.clock(), x_abctl_actor)
@@ -159,9 +179,9 @@ def _kills(routes: APIRouter, service: Service) -> None:
 
 def _reports(routes: APIRouter, service: Service) -> None:
     @routes.get("/experiments/{key}/report", tags=["report"], responses=answers("Report"))
-    def get_report(key: Key, days: Days = _DAYS) -> Response:
+    def get_report(key: Key, days: Days = _DAYS, fill: Fill | None = None) -> Response:
         """Which arm is better, from the experiment's start; `days` limits the descriptive window only."""
-        return json_response(_report(service, key, days))
+        return json_response(_report(service, key, days, fill))
 
     @routes.get("/experiments/{key}/verdict", tags=["report"], responses=answers("Verdict"))
     def get_verdict(key: Key) -> Response:
@@ -176,8 +196,8 @@ def _reports(routes: APIRouter, service: Service) -> None:
         return json_response(trace.decision(service.engine, key, decision_id))
 
 
-def _report(service: Service, key: str, days: int) -> dict[str, Any]:
+def _report(service: Service, key: str, days: int, fill: Fill | None = None) -> dict[str, Any]:
     """scipy comes with the first report, not with every start of a worker."""
     from router.report import build_report
 
-    return build_report(service.engine, key, days, service.clock())
+    return build_report(service.engine, key, days, service.clock(), fill)

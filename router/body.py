@@ -41,6 +41,19 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
             return b"".join(parts) if len(parts) > 1 else part
 
 
+def check_json(content_type: bytes) -> None:
+    """415 unless JSON is declared: what a web page can send to a local service unasked never is."""
+    if content_type.split(b";", 1)[0].strip().lower() != b"application/json":
+        detail = "the request must say that it is JSON: send the header content-type: application/json"
+        raise Problem(415, "not_json", detail)
+
+
+def content_type_of(scope: Scope) -> bytes:
+    """The Content-Type as sent, or nothing."""
+    sent: list[bytes] = [value for name, value in scope["headers"] if name == b"content-type"]
+    return sent[0] if len(sent) == 1 else b""
+
+
 def _is_beyond(content_length: bytes, limit_bytes: int) -> bool:
     if len(content_length) > _LENGTH_DIGITS_MAX:
         return True

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.assignment import propensity
-from stats.units import ArmCounts, Stage, Units
+from stats.units import LARGEST_MICRO, ArmCounts, Stage, Units
 from store.records import Experiment
 from store.unit_columns import UnitColumns
 
 _DAY_US = 86_400_000_000
-_FILLS = ("live", "paper", "replay")
 _TAKEN = ("pnl_micro", "stake_micro", "fee_micro", "decisions", "fallbacks", "trades", "trade_wins")
 Bools = NDArray[np.bool_]
 
@@ -22,8 +21,9 @@ Bools = NDArray[np.bool_]
 class Cohort:
     """Masks over UnitColumns: every unit is in exactly one of mature, pending, missing and excluded.
 
-    late: mature, but reported after the attribution window had closed; until then it was missing.
+    late: missing because its outcomes were complete only after the attribution window.
     reused: asked about again after its maturity: no new coin, but its decisions are no longer one episode's.
+    beyond: excluded because its money is no possible amount.
     """
 
     mature: Bools
@@ -32,6 +32,7 @@ class Cohort:
     excluded: Bools
     late: Bools
     reused: Bools
+    beyond: Bools
     matured_at_us: NDArray[np.int64]
 
 
@@ -39,28 +40,41 @@ def cohort_of(experiment: Experiment, columns: UnitColumns, now_us: int) -> Coho
     """A replayed unit matures when all its bots have reported, any other when its attribution has closed.
 
     The window runs from the unit's start, the same for both arms, so that an arm which holds losers longer
-    does not look better early (statistics 4.4). A report that comes later still (the service was away) takes
-    the unit out of the missing ones from its arrival on.
+    does not look better early (statistics 4.4). What was not complete when it closed stays missing: if late
+    reports counted, the cohort would hang on which arm reports late. So does a unit of mixed fills.
     """
     span_us = (experiment.unit_duration_s + experiment.attribution_s) * 1_000_000
     closes_us = columns.started_at_us + span_us
     is_replay = columns.fill == "replay"
-    reported = (columns.reported >= columns.bots) & (columns.bots > 0)
     closed = closes_us <= now_us
-    excluded = columns.excluded != None  # noqa: E711 - element by element
-    mature = reported & (is_replay | closed) & ~excluded
-    missing = closed & ~reported & ~excluded
-    settled_us = np.maximum(columns.settled_at_us, np.where(is_replay, 0, closes_us))
-    late = mature & ~is_replay & (columns.settled_at_us > closes_us)
-    reused = (mature | missing) & (columns.last_at_us > np.where(mature & is_replay, settled_us, closes_us))
+    in_time = columns.settled_at_us <= closes_us
+    complete = (columns.reported >= columns.bots) & (columns.bots > 0) & (columns.fill != "mixed")
+    named = columns.excluded != None  # noqa: E711 - element by element
+    beyond = _beyond(columns) & ~named
+    excluded = named | beyond
+    mature = complete & (is_replay | (closed & in_time)) & ~excluded
+    missing = closed & ~mature & ~excluded
+    late = missing & complete & ~in_time
+    settled_us = np.where(is_replay, columns.settled_at_us, closes_us)
+    reused = (mature | missing) & (columns.last_at_us > np.where(mature, settled_us, closes_us))
     pending = ~mature & ~missing & ~excluded
-    return Cohort(mature, pending, missing, excluded, late, reused, settled_us)
+    return Cohort(mature, pending, missing, excluded, late, reused, beyond, settled_us)
 
 
-def fill_of(columns: UnitColumns, cohort: Cohort) -> str:
-    """The kind of fill that is judged: live before paper before replay; never pooled."""
-    present = set(columns.fill[cohort.mature].tolist())
-    return next((fill for fill in _FILLS if fill in present), "live")
+def _beyond(columns: UnitColumns) -> Bools:
+    """Sums that statistics refuse; the door lets no outcome in that could make one."""
+    beyond: Bools = columns.stake_micro < 0
+    for money in (columns.pnl_micro, columns.stake_micro, columns.fee_micro):
+        beyond = beyond | (money > LARGEST_MICRO) | (money < -LARGEST_MICRO)
+    return beyond
+
+
+def first_fill(columns: UnitColumns, cohort: Cohort) -> str:
+    """The fill of the unit that matured first: one more unit of another fill never changes what is judged."""
+    mature = np.flatnonzero(cohort.mature)
+    if not len(mature):
+        return "live"
+    return str(columns.fill[mature[np.argmin(cohort.matured_at_us[mature])]])
 
 
 def stage_index(columns: UnitColumns, versions: Sequence[int]) -> NDArray[np.int64]:
@@ -75,7 +89,7 @@ def units_of(
     picked = np.flatnonzero(rows)
     picked = picked[np.argsort(cohort.matured_at_us[picked], kind="stable")]
     arm_index = {arm: i for i, arm in enumerate(experiment.arms)}
-    traded = (columns.market_trades + columns.trades + columns.stake_micro) > 0
+    traded = columns.market_trades > 0
     won = columns.won == 1 if experiment.win == "reported" else columns.pnl_micro > 0
     taken = {name: getattr(columns, name)[picked] for name in _TAKEN}
     return Units(

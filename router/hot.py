@@ -8,7 +8,17 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from router import metrics, outcomes
-from router.body import Disconnected, Receive, Scope, Send, read_body, send_json, send_problem
+from router.body import (
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    check_json,
+    content_type_of,
+    read_body,
+    send_json,
+    send_problem,
+)
 from router.desk import Desk
 from router.known import Known
 from router.problems import Problem, decoded, invalid
@@ -67,6 +77,7 @@ class HotPaths:
         handler, limit_bytes = self._routes[scope["path"]]
         if scope["method"] != "POST":
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
+        check_json(content_type_of(scope))
         return await handler(await read_body(scope, receive, limit_bytes))
 
     async def _decide(self, body: bytes) -> bytes:

@@ -26,6 +26,7 @@ _TEXTS = {
     405: "Another method; see Allow.",
     409: "A conflict: a reused decision id, a killed or archived target, somebody else was first.",
     413: "The body or the list is too large.",
+    415: "The request does not say content-type: application/json.",
     422: "A field breaks a rule; `field` names it.",
     500: "A fault of the service; its log says why.",
     503: "Nothing can be logged, answered or read now; see Retry-After.",

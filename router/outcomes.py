@@ -13,7 +13,7 @@ from router.wire import MarketItem, Money, OutcomeResult, TradeItem
 from store.records import MarketOutcome, TradeOutcome
 
 ITEMS_MAX = 10_000
-USD_MAX = 1e9
+USD_MAX = 1e7
 PRICE_MAX = 1e9
 _TRADES_MAX = 1_000_000
 _META_BYTES_MAX = 4096

@@ -9,15 +9,18 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from router.assignment import Split
-from router.cohort import Bools, Cohort, cohort_of, counts_of, fill_of, stage_index, units_of
+from router.cohort import Bools, Cohort, cohort_of, counts_of, first_fill, stage_index, units_of
 from router.split_log import history_of
 from router.splits import rfc3339, split_shape
+from stats.exact import exact_sum
 from stats.report import Design, report
 from stats.shape import as_dict
 from stats.units import Stage
-from store import experiments, records
-from store.records import Experiment
-from store.unit_columns import UnitColumns, dead_letters, parked_outcomes, read_units
+from store import experiments, models, records
+from store.models import AliasChange
+from store.oddities import odd_counts
+from store.records import Experiment, Fill
+from store.unit_columns import UnitColumns, read_units
 
 _DAY_US = 86_400_000_000
 
@@ -30,17 +33,20 @@ class Read:
     columns: UnitColumns
     split: Split
     stages: list[Stage]
-    lost: dict[str, int]
+    odd: dict[str, int]
+    promotions: list[AliasChange]
 
 
-def build_report(engine: Engine, key: str, days: int, now_us: int) -> dict[str, Any]:
-    """The report in its JSON shape (docs/api.md)."""
+def build_report(
+    engine: Engine, key: str, days: int, now_us: int, fill: Fill | None = None
+) -> dict[str, Any]:
+    """The report in its JSON shape (docs/api.md). fill: None judges the kind of the first mature unit."""
     with engine.connect() as connection:
         found = read(connection, key)
     experiment, columns, stages = found.experiment, found.columns, found.stages
     cohort = cohort_of(experiment, columns, now_us)
-    fill = fill_of(columns, cohort)
-    judged = cohort.mature & (columns.fill == fill)
+    judged_fill = fill or first_fill(columns, cohort)
+    judged = cohort.mature & (columns.fill == judged_fill)
     units = units_of(experiment, columns, cohort, judged, stages)
     counts = counts_of(experiment, columns, cohort)
     whole = as_dict(report(_design(experiment, stages), units, counts, stages))
@@ -48,12 +54,12 @@ def build_report(engine: Engine, key: str, days: int, now_us: int) -> dict[str, 
         "experiment": key,
         "days": days,
         "as_of": rfc3339(now_us),
-        "fill": fill,
+        "fill": judged_fill,
         "split": split_shape(found.split),
         **whole,
         "window": _window(found, cohort, judged, now_us - days * _DAY_US),
-        "excluded": _excluded(columns, cohort, judged) | found.lost,
-        "warnings": [*whole["warnings"], *_warnings(columns, cohort, fill)],
+        "excluded": _excluded(columns, cohort, judged) | found.odd,
+        "warnings": [*whole["warnings"], *_warnings(found, cohort, judged_fill)],
     }
 
 
@@ -63,12 +69,10 @@ def read(connection: Connection, key: str) -> Read:
     columns = read_units(connection, key)
     stored = experiments.splits(connection, key)
     starts = experiments.stage_starts(connection, key)
-    lost = {
-        "parked_outcomes": parked_outcomes(connection, key),
-        "dead_letters": dead_letters(connection, key),
-    }
     stages = _stages(experiment, columns, stored, starts)
-    return Read(experiment, columns, history_of(experiment, stored)[-1], stages, lost)
+    split = history_of(experiment, stored)[-1]
+    odd = odd_counts(connection, key)
+    return Read(experiment, columns, split, stages, odd, models.alias_history(connection))
 
 
 def _stages(
@@ -113,7 +117,7 @@ def _window(found: Read, cohort: Cohort, judged: Bools, since_us: int) -> dict[s
             "mature": len(own),
             "traded": int(own.traded.sum()),
             "wins": int(own.won.sum()),
-            "pnl_usd": int(own.pnl_micro.sum()) / 1e6,
+            "pnl_usd": exact_sum(own.pnl_micro) / 1e6,
             "trades": int(own.trades.sum()),
             "decisions": int(own.decisions.sum()),
         }
@@ -131,7 +135,9 @@ def _excluded(columns: UnitColumns, cohort: Cohort, judged: Bools) -> dict[str, 
     """Units that are left out, by reason, and oddities that are counted though nothing is left out."""
     reasons = Counter(columns.excluded[cohort.excluded].tolist())
     counts = {reason: reasons[reason] for reason in ("forced", "killed", "ineligible")}
+    counts["beyond_range"] = int(cohort.beyond.sum())
     counts["other_fill"] = int((cohort.mature & ~judged).sum())
+    counts["mixed_fill"] = int((columns.fill == "mixed").sum())
     counts["contaminated"] = int(columns.contaminated.sum())
     counts["start_conflicts"] = int((columns.start_conflicts > 0).sum())
     counts["late"] = int(cohort.late.sum())
@@ -139,13 +145,9 @@ def _excluded(columns: UnitColumns, cohort: Cohort, judged: Bools) -> dict[str, 
     return counts
 
 
-def _warnings(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
-    others = sorted(set(columns.fill[cohort.mature].tolist()) - {fill})
-    odd = [
-        (
-            len(others),
-            f"units with {', '.join(others)} fills are left out: this report judges {fill} fills only",
-        ),
+def _warnings(found: Read, cohort: Cohort, fill: str) -> list[str]:
+    columns = found.columns
+    counted = [
         (
             int(np.count_nonzero(columns.contaminated)),
             "units were assigned to two arms: look for bots with changing started_at",
@@ -156,12 +158,57 @@ def _warnings(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
         ),
         (
             int(cohort.late.sum()),
-            "units were reported after their attribution window and count since then",
+            "units were reported after their attribution window: they stay missing",
         ),
         (
             int(cohort.reused.sum()),
             "units were asked about again after their maturity: give every episode an id of its own",
         ),
+        (
+            int((columns.fill == "mixed").sum()),
+            "units have market outcomes of different fills: they are missing once their window has closed",
+        ),
+        (
+            int(cohort.beyond.sum()),
+            "units are left out because their money is no possible amount",
+        ),
+        (
+            found.odd["conflicts"],
+            "outcomes contradict an earlier one of the same key: the first counts",
+        ),
+        (
+            found.odd["stranger_outcomes"],
+            "market outcomes are of bots that made no decision in the unit: they are not counted",
+        ),
     ]
-    fills, *counted = odd
-    return [*([fills[1]] if fills[0] else []), *(f"{n:,} {text}" for n, text in counted if n)]
+    said = (f"{n:,} {text}" for n, text in counted if n)
+    return [*_other_fills(columns, cohort, fill), *said, *_model_changes(found)]
+
+
+def _other_fills(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
+    others = Counter(columns.fill[cohort.mature & (columns.fill != fill)].tolist())
+    return [
+        f"{n:,} units with {other} fills are left out: this report judges {fill} fills;"
+        f" see them with --fill {other} (HTTP: ?fill={other})"
+        for other, n in sorted(others.items())
+    ]
+
+
+def _model_changes(found: Read) -> list[str]:
+    """Arms that got another model after the first unit was bound: their units are not of one model."""
+    if not len(found.columns):
+        return []
+    first_us, last_us = int(found.columns.first_at_us.min()), found.experiment.archived_at_us
+    models_of: dict[str, str] = {}
+    changed_us: dict[str, int] = {}
+    for promoted in (p for p in found.promotions if p.alias == "champion"):
+        other = models_of.get(promoted.arm, promoted.model_id) != promoted.model_id
+        models_of[promoted.arm] = promoted.model_id
+        if other and promoted.at_us > first_us and (last_us is None or promoted.at_us < last_us):
+            changed_us[promoted.arm] = promoted.at_us
+    return [
+        f"the model of arm {arm} changed at {rfc3339(changed_us[arm])}: both models are pooled;"
+        " compare models in experiments of their own"
+        for arm in found.experiment.arms
+        if arm in changed_us
+    ]

@@ -14,7 +14,7 @@ from arms.artefact import read_artefact
 from arms.errors import ArmError
 from arms.protocol import Arm, loader_of
 from arms.schema import MARKET_V1, StateSchema
-from router import snapshot
+from router import snapshot, trouble
 from router.binding import Binder
 from router.desk import Desk
 from router.errors import BadKillFile, RouterError
@@ -94,7 +94,9 @@ class Service:
         silent = self._silent_controls()
         silent.pop(self.config.default_experiment, None)
         others = [f"experiment {key}: {self._without_model(arm)}" for key, arm in sorted(silent.items())]
-        return [*(stale if age_s > self.config.split_lead_s else []), *refused, *others]
+        shipping = trouble.told(self.config.data_dir.root)
+        carried = [] if shipping is None else [shipping]
+        return [*(stale if age_s > self.config.split_lead_s else []), *refused, *others, *carried]
 
     def _silent_controls(self) -> dict[str, str]:
         """Open experiments whose control cannot answer, with that control."""

@@ -83,7 +83,9 @@ def ask(arms: Mapping[str, Arm], name: str, history: NDArray[np.float32]) -> Ans
     """Runs one arm's model on one history."""
     arm = arms.get(name)
     if arm is None:
-        return Silence("fallback:no_model", f"has no model; give it one with `abctl model promote {name} ID`")
+        return Silence(
+            "fallback:no_model", f"has no model; give it one with `abctl model promote ID --arm {name}`"
+        )
     try:
         padded, lengths = window_of(history, arm.window)
         acted = arm.act(padded, lengths)

@@ -31,10 +31,14 @@ def share_millionths(share: Share) -> int:
         raise BadShare("share", f"must be a number from 0 to 1, not {share!r}", "write 10% as 0.1")
     nearest = exact.quantize(MILLIONTH, context=EXACT)
     if nearest != exact:
-        raise BadShare(
-            "share", f"must be a multiple of 0.000001, not {share!r}", f"write {nearest:f} instead"
-        )
+        raise BadShare("share", f"must be a multiple of 0.000001, not {share!r}", _instead(nearest))
     return int(nearest.scaleb(6, context=EXACT))
+
+
+def _instead(nearest: Decimal) -> str:
+    """None and all are no mere rounding of a share: there both neighbours are named."""
+    ends = {Decimal(0): "0 or 0.000001", Decimal(1): "0.999999 or 1"}
+    return f"write {ends.get(nearest, f'{nearest:f}')} instead"
 
 
 def exact_decimal(share: Share) -> Decimal | None:

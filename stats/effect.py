@@ -91,6 +91,9 @@ def effect(scores: Scores, pair: Pair) -> Effect:
     constants = _constants(scores)
     if constants is not None:
         return _degenerate(begun, *constants)
+    skewed = _skewed(begun, pair)
+    if skewed is not None:
+        return replace(begun, status="not_ready", reason=skewed)
     if pair.rho is None:
         return replace(begun, status="not_ready", reason=_UNSCALED)
     return _judged(begun, pair.alpha, pair.rho, path)
@@ -114,7 +117,7 @@ def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect
     look = path[-1]
     half = look.half_width(rho, alpha)
     one_sided = look.half_width_one_sided(rho, alpha)
-    largest = max(past.log_e(rho) for past in path if past.has_both and past.ready)
+    largest = max(past.log_e(rho) for past in path if _enough(past, begun.metric))
     room = -math.inf if begun.metric == "pnl" else -1.0  # two shares differ by 1 at the most
     return replace(
         begun,
@@ -167,6 +170,23 @@ def _not_ready(begun: Effect, pair: Pair) -> str | None:
     return (
         f"{pair.treatment} has {treated:.0f} and {pair.control} {controls:.0f} effective units{what};"
         " an interval needs 20 in each"
+    )
+
+
+def _enough(look: Look, metric: Metric) -> bool:
+    return look.has_both and look.ready and (metric != "pnl" or look.near_normal)
+
+
+def _skewed(begun: Effect, pair: Pair) -> str | None:
+    """Money only: a rate is judged by the widest variance a rate can have, rare losses or not."""
+    look = begun.look
+    if look is None or _enough(look, pair.metric):
+        return None
+    return (
+        f"the PnL is too skewed (skewness {look.skewness:.1f}): an interval needs about"
+        f" {math.ceil(look.needed):,} effective units in each arm;"
+        f" {pair.treatment} has {look.treatment.effective_units:,.0f} and {pair.control}"
+        f" {look.control.effective_units:,.0f}"
     )
 
 

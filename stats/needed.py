@@ -45,15 +45,18 @@ def _enough(
     return boundary.radius(spread, rho, alpha) + luck <= effect * times * information
 
 
-def units_until_ready(effective: float, units: int, share: float) -> int | None:
-    """More units of the pair until the arm has 20 effective ones, by its pace or, without any, by its share.
+def units_until_ready(
+    effective: float, units: int, share: float, target: float = MIN_EFFECTIVE_UNITS
+) -> int | None:
+    """More units of the pair until the arm has `target` effective ones, by its pace or, without any, by its
+    share.
 
     None where the share is 0, or where the arm should have had 20 by now and has none (it does not trade).
     """
     if effective == 0.0 and units * share >= MIN_EFFECTIVE_UNITS:
         return None
     if effective > 0.0:
-        return max(0, math.ceil(units * (MIN_EFFECTIVE_UNITS - effective) / effective))
+        return max(0, math.ceil(units * (target - effective) / effective))
     return math.ceil(MIN_EFFECTIVE_UNITS / share) if share > 0.0 else None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from stats.arm_report import MICRO, Adjusted, ArmReport, arm_report
 from stats.caveats import caveats
 from stats.centre import PRIOR_UNITS
+from stats.contamination import contamination
 from stats.design import Design, History, check_fit
 from stats.effect import Effect, Pair, effect
 from stats.exact import exact_sum
@@ -85,7 +86,7 @@ def report(
         srm=imbalance,
         naive=_naive(design, units),
         stages=stage_reports(design, units, stages),
-        verdict=verdict(design, primary, pnl, imbalance),
+        verdict=verdict(design, primary, pnl, imbalance, contamination(design, counts)),
         warnings=caveats(design, arms, primary, imbalance),
     )
 
@@ -174,5 +175,6 @@ def _estimand(design: Design) -> str:
         f"Difference in {NAMES[design.metric]} ({what}), {design.treatment} minus {design.control}, by"
         " assigned arm, weighted towards the times when both arms ran (e(1-e));"
         f" all {design.unit_name}s since {utc(design.started_us)},"
-        f" each with the outcomes that came within {design.attribution_s:,} s of its end."
+        f" each with the outcomes that came within {design.attribution_s:,} s of its end, a replayed one once"
+        " all its bots have reported."
     )

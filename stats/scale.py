@@ -5,8 +5,9 @@ A rate knows its scale: at most 1/4 a unit. Money does not. With the control's h
 history's. Without one it is the variance of the first units, both arms together, up to the 20th with a fill
 - blind to the arms. If the treatment changes nothing, outcomes do not depend on the coins, so rho is a
 constant to the coins and the bound holds as stated; blinded variance re-estimation is known to leave the
-error rate alone otherwise (Kieser and Friede, Statistics in Medicine 22, 2003). A wrong scale costs width,
-never validity: a factor 4 widens the bound by a few percent.
+error rate alone otherwise (Kieser and Friede, Statistics in Medicine 22, 2003). A scale that is wrong by a
+factor 4 widens the bound by 3 to 7 percent where it should be tightest. No scale makes a bound valid that the
+estimate is not yet normal enough for: money that rare losses skew is withheld first (see `skewness`).
 """
 
 import numpy as np

@@ -18,18 +18,22 @@ from stats import boundary
 from stats.centre import daily_centre
 from stats.moments import Moments, group_sums, grouped_moments, merge
 from stats.scores import Scores
+from stats.skewness import UNITS_PER_SQUARE, running_third
 
 MIN_EFFECTIVE_UNITS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """All evidence up to one moment. information = sum e(1-e)N; centre_sum = sum e(1-e)N m."""
+    """All evidence up to one moment. information = sum e(1-e)N; centre_sum = sum e(1-e)N m; third: third
+    central moment of a unit, both arms pooled (see `skewness`).
+    """
 
     treatment: Moments
     control: Moments
     information: float
     centre_sum: float
+    third: float
 
     @property
     def has_both(self) -> bool:
@@ -38,7 +42,27 @@ class Look:
     @property
     def ready(self) -> bool:
         """The bound is asymptotic in units: it is withheld below 20 effective units in either arm."""
-        return min(self.treatment.effective_units, self.control.effective_units) >= MIN_EFFECTIVE_UNITS
+        return self.smaller >= MIN_EFFECTIVE_UNITS
+
+    @property
+    def smaller(self) -> float:
+        """Effective units of the smaller arm."""
+        return min(self.treatment.effective_units, self.control.effective_units)
+
+    @property
+    def near_normal(self) -> bool:
+        """n >= 8 G^2 in the smaller arm; see stats.skewness."""
+        return math.sqrt(UNITS_PER_SQUARE) * abs(self.third) <= self.error**3 * self.smaller**2
+
+    @property
+    def skewness(self) -> float:
+        """G: of one unit, on the scale that the standard error has now; needs an error above 0."""
+        return abs(self.third) / (self.error * math.sqrt(self.smaller)) ** 3
+
+    @property
+    def needed(self) -> float:
+        """Effective units that each arm needs before money is judged."""
+        return max(MIN_EFFECTIVE_UNITS, UNITS_PER_SQUARE * self.skewness**2)
 
     @property
     def effect(self) -> float:
@@ -102,4 +126,5 @@ def _running(scores: Scores, day: npt.NDArray[np.int64], centres: npt.NDArray[np
         accumulate(per_arm[0::2], merge),
         np.cumsum(shares).tolist(),
         np.cumsum(shares * centres).tolist(),
+        running_third(at, days, treated, scores.sums[rows]).tolist(),
     )

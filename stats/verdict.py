@@ -9,6 +9,7 @@ from stats.effect import Effect
 from stats.missing import MissingBounds
 from stats.needed import units_for_rate, units_needed, units_until_ready
 from stats.scale import plan_information
+from stats.sequence import MIN_EFFECTIVE_UNITS
 from stats.srm import Srm
 from stats.words import NAMES, about, level, many, signed
 
@@ -60,14 +61,23 @@ class Judged:
         return bound is not None and bound + self.missing.worst > floor
 
 
-def verdict(design: Design, primary: Judged, pnl: Judged, srm: Srm) -> Verdict:
-    """Better needs both: the metric better, and net PnL per unit not worse. Worse needs one of them."""
-    return _broken(primary, pnl, srm) or _worse(design, primary, pnl) or _at_most_better(design, primary, pnl)
+def verdict(design: Design, primary: Judged, pnl: Judged, srm: Srm, contaminated: str | None) -> Verdict:
+    """Better needs both: the metric better, and net PnL per unit not worse. Worse needs one of them.
+
+    contaminated: why too many units had two arms (see `contamination`), or None.
+    """
+    return (
+        _broken(primary, pnl, srm, contaminated)
+        or _worse(design, primary, pnl)
+        or _at_most_better(design, primary, pnl)
+    )
 
 
-def _broken(primary: Judged, pnl: Judged, srm: Srm) -> Verdict | None:
+def _broken(primary: Judged, pnl: Judged, srm: Srm, contaminated: str | None) -> Verdict | None:
     if srm.alarm:
         return Verdict(BROKEN, _sentence(_mismatch(srm)))
+    if contaminated is not None:
+        return Verdict(BROKEN, _sentence(contaminated))
     invalid = [each.effect.reason for each in (primary, pnl) if each.effect.status == "invalid_design"]
     return Verdict(BROKEN, _sentence(invalid[0])) if invalid else None
 
@@ -127,15 +137,9 @@ def _money(design: Design, pnl: Judged) -> list[str]:
 
 def _waiting(design: Design, judged: Judged) -> Verdict:
     effect, name = judged.effect, design.unit_name
-    sizes = (0.0, 0.0)
-    if effect.look is not None:
-        sizes = (effect.look.treatment.effective_units, effect.look.control.effective_units)
-    paces = (
-        units_until_ready(sizes[0], effect.units, judged.share),
-        units_until_ready(sizes[1], effect.units, 1.0 - judged.share),
-    )
     if effect.status != "not_ready":
         return Verdict(NOT_YET, _sentence(effect.reason))
+    paces = _paces(judged)
     if None in paces:
         return Verdict(NOT_YET, f"{_sentence(effect.reason)} How many more that takes cannot be said.")
     more = max(pace for pace in paces if pace is not None)
@@ -150,6 +154,19 @@ def _waiting(design: Design, judged: Judged) -> Verdict:
             whole,
         )
     return Verdict(NOT_YET, f"{parts[0]} {parts[1]}.", more)
+
+
+def _paces(judged: Judged) -> tuple[int | None, int | None]:
+    """More units of the pair until the treatment, and until the control, has enough for an interval."""
+    effect, look = judged.effect, judged.effect.look
+    sizes, target = (0.0, 0.0), MIN_EFFECTIVE_UNITS
+    if look is not None:
+        sizes = (look.treatment.effective_units, look.control.effective_units)
+        target = look.needed if effect.metric == "pnl" and look.ready and look.error > 0.0 else target
+    return (
+        units_until_ready(sizes[0], effect.units, judged.share, target),
+        units_until_ready(sizes[1], effect.units, 1.0 - judged.share, target),
+    )
 
 
 def _to_show(design: Design, judged: Judged) -> int | None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, select, text, update
 from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows
 from store.journal import Frame, frames
 from store.records import Decision, MarketOutcome, Record, TradeOutcome
+from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
 from store.stamped import Stamped
 
@@ -195,9 +196,7 @@ def _move_marks(connection: Connection, marks: Mapping[str, int], now_us: int) -
         connection.execute(moved.values(position=position, updated_at_us=now_us))
 
 
-def ingest_each(
-    engine: Engine, experiment: str, shipment: Shipment, now_us: int, refused: tuple[type[Exception], ...]
-) -> Stored:
+def ingest_each(engine: Engine, experiment: str, shipment: Shipment, now_us: int) -> Stored:
     """Stores a shipment frame by frame; a frame that SQL refuses becomes a dead letter and blocks nobody."""
     total = Stored()
     data_start = shipment.start + shipment.missing
@@ -208,7 +207,9 @@ def ingest_each(
         one = Shipment(shipment.journal_id, frame.start, data, missing)
         try:
             total += ingest(engine, experiment, [one], now_us)
-        except refused as error:
+        except PERHAPS_REFUSED as error:
+            if not is_refusal(error):
+                raise
             letter = DeadFrame(shipment.journal_id, frame, str(error))
             total += in_transaction(engine, partial(_skip, experiment, letter, now_us))
     return total

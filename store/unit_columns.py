@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from store import tables
 from store.sql import table_of
 
 _UNITS = table_of(tables.Unit)
-_OUTCOMES = table_of(tables.Outcome)
-_DEAD = table_of(tables.DeadLetter)
 
 Ints = NDArray[np.int64]
 Texts = NDArray[np.object_]
@@ -35,6 +33,7 @@ class UnitColumns:
     contaminated: Ints
     started_at_us: Ints
     start_conflicts: Ints
+    first_at_us: Ints
     last_at_us: Ints
     decisions: Ints
     fallbacks: Ints
@@ -77,18 +76,3 @@ def _column(name: str, values: Sequence[Any]) -> Ints | Texts:
         return np.array(values, dtype=np.object_)
     absent = -1 if name == "won" else 0
     return np.array([absent if v is None else int(v) for v in values], dtype=np.int64)
-
-
-def parked_outcomes(connection: Connection, experiment: str) -> int:
-    """Outcomes whose decision or unit SQL does not know yet."""
-    o = _OUTCOMES.c
-    trades = select(func.count()).where(o.experiment == experiment, o.unit.is_(None))
-    known = select(_UNITS.c.unit).where(_UNITS.c.experiment == experiment, _UNITS.c.unit == o.unit)
-    markets = select(func.count()).where(o.experiment == experiment, o.kind == "market", ~known.exists())
-    return int(connection.execute(trades).scalar_one()) + int(connection.execute(markets).scalar_one())
-
-
-def dead_letters(connection: Connection, experiment: str) -> int:
-    """Records that could not be stored."""
-    query = select(func.count()).where(_DEAD.c.experiment == experiment)
-    return int(connection.execute(query).scalar_one())

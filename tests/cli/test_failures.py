@@ -97,7 +97,8 @@ def test_a_service_that_holds_the_directory_and_does_not_answer(abctl, tmp_path)
 
 
 def test_a_service_file_of_a_dead_service_is_no_obstacle(abctl, tmp_path):
-    place = DataDir(tmp_path / ".abctl").prepare()
+    abctl("db", "upgrade")
+    place = DataDir(tmp_path / ".abctl")
     write_service(place, ServiceFile("http://127.0.0.1:1", os.getpid(), wall_clock_us()))
     told = abctl("report")
     assert told.code == 0, "a living stranger has the number, but nobody holds the lock"
@@ -149,7 +150,8 @@ def test_ctrl_c_ends_quietly(tmp_path):
     assert (process.returncode, out, err) == (failures.INTERRUPTED, "", "")
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
+def test_a_reader_that_goes_away_ends_the_command_quietly(abctl, tmp_path):
+    abctl("db", "upgrade")
     run = [sys.executable, "-c", "from cli.main import main; main()", "report"]
     with subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()

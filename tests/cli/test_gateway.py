@@ -37,7 +37,7 @@ def code_of(error):
 
 
 class TestGateway:
-    def test_main_is_there_from_the_start(self, facts):
+    def test_main_is_there_from_the_start(self, facts, key):
         assert "main" in [e["key"] for e in facts.experiments()]
 
     def test_a_new_experiment_is_all_control(self, facts, key):
@@ -112,3 +112,42 @@ class TestGateway:
     def test_an_unused_experiment_may_be_defined_anew(self, facts, key):
         anew = facts.put_experiment({"key": key, "arms": ["base", "transformer"], "control": "transformer"})
         assert (anew["arms"], anew["control"]) == (["base", "transformer"], "transformer")
+
+
+class TestNothingYet:
+    """A directory without a database: looking makes nothing, nor does a change that is refused."""
+
+    @pytest.mark.parametrize(
+        ("ask", "code", "said"),
+        [
+            (lambda f: f.split("main"), failures.NOT_FOUND, "nothing here yet: no database in"),
+            (lambda f: f.split_history("main"), failures.NOT_FOUND, "abctl split set"),
+            (lambda f: f.report("main", 7), failures.NOT_FOUND, "abctl serve"),
+            (lambda f: f.archive("main"), failures.NOT_FOUND, "nothing here yet"),
+            (lambda f: f.report("nope", 7), failures.NOT_FOUND, "abctl experiment list"),
+            (lambda f: f.set_share("nope", "transformer", "0.1", ""), failures.NOT_FOUND, "nope"),
+            (lambda f: f.set_share("main", "nope", "0.1", ""), failures.NOT_FOUND, "must be one of base"),
+            (lambda f: f.set_share("main", "base", "0.1", ""), failures.REFUSED, "set transformer instead"),
+            (lambda f: f.set_share("main", "transformer", "1.5", ""), failures.REFUSED, "write 10% as 0.1"),
+            (lambda f: f.restore("main", 2, ""), failures.NOT_FOUND, "abctl split history"),
+            (lambda f: f.put_experiment({"key": "Bad Key"}), failures.REFUSED, "arms"),
+        ],
+    )
+    def test_what_fails_makes_nothing(self, tmp_path, ask, code, said):
+        settings = read_settings(data_dir=tmp_path / "typo")
+        with gateway.gateway(settings) as facts, pytest.raises(Exception, match=said) as error:
+            ask(facts)
+        assert code_of(error) == code
+        assert list(tmp_path.iterdir()) == []
+
+    def test_there_are_no_experiments(self, tmp_path):
+        with gateway.gateway(read_settings(data_dir=tmp_path / "typo")) as facts:
+            assert facts.experiments() == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_first_change_makes_it(self, tmp_path):
+        with gateway.gateway(read_settings(data_dir=tmp_path / "new")) as facts:
+            assert facts.set_share("main", "transformer", "0.1", "")["version"] == 2
+            assert facts.split("main")["weights"] == {"base": 0.9, "transformer": 0.1}
+            assert "no service runs here" in facts.where
+        assert (tmp_path / "new" / "abctl.db").is_file()

@@ -95,6 +95,7 @@ READING = [
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_json_is_all_there_is_on_stdout(abctl, words):
+    abctl("db", "upgrade")
     told = abctl(*words, "--json")
     assert told.code == 0, told.err
     json.loads(told.out)
@@ -102,6 +103,7 @@ def test_json_is_all_there_is_on_stdout(abctl, words):
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_people_get_80_columns(abctl, words):
+    abctl("db", "upgrade")
     told = abctl(*words)
     assert told.code == 0, told.err
     own = [line for line in told.out.splitlines() if "sqlite:///" not in line]

@@ -99,6 +99,7 @@ def test_alarms_and_warnings_are_said(page):
 
 
 def test_csv_has_one_row_per_arm(abctl):
+    abctl("split", "set", "transformer", "0.1")
     told = abctl("report", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(told.out)))
     assert [row["arm"] for row in rows] == ["base", "transformer"]
@@ -106,4 +107,5 @@ def test_csv_has_one_row_per_arm(abctl):
 
 
 def test_the_json_format_is_json(abctl):
+    abctl("split", "set", "transformer", "0.1")
     assert json.loads(abctl("report", "--format", "json").out)["experiment"] == "main"

@@ -71,7 +71,7 @@ def test_a_misspelt_arm_is_not_killed(at_service, words):
 
 
 def test_a_misspelt_arm_is_not_killed_by_file_either(abctl, tmp_path):
-    abctl("split", "show")
+    abctl("split", "set", "transformer", "0.1", "--no-wait")
     assert abctl("split", "kill", "transfomer").code == 4
     assert not (tmp_path / ".abctl" / "KILL").exists()
 
@@ -94,10 +94,33 @@ def test_status_only_looks(abctl, tmp_path):
 
 
 def test_a_database_of_another_release_is_named_and_does_not_hinder_a_kill(abctl, tmp_path):
-    abctl("split", "show")
+    abctl("split", "set", "transformer", "0.1", "--no-wait")
     with sqlite3.connect(tmp_path / ".abctl" / "abctl.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     assert "abctl db upgrade" in abctl("status").sentence
     assert "9999" in abctl("report").sentence
     assert abctl("split", "kill", "transformer").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["split", "set", "transformer", "1.5"], 3),
+        (["split", "set", "nope", "0.1"], 4),
+        (["split", "show"], 4),
+        (["split", "history"], 4),
+        (["report", "--data-dir", "typo"], 4),
+    ],
+)
+def test_a_command_that_fails_makes_nothing(abctl, tmp_path, words, code):
+    told = abctl(*words)
+    assert told.code == code
+    assert told.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_share_is_refused_before_a_service_is_asked(abctl):
+    told = abctl("split", "set", "transformer", "0.0000001", "--url", "http://127.0.0.1:1")
+    assert told.code == 3
+    assert "write 0 or 0.000001 instead" in told.sentence

@@ -16,7 +16,7 @@ import pytest
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
-pytestmark = pytest.mark.skipif(HAPROXY is None, reason="No haproxy: install your system's package.")
+pytestmark = pytest.mark.skipif(HAPROXY is None, reason="No haproxy (it skips in CI too): install it.")
 
 
 def free_port():

@@ -1,6 +1,4 @@
 import gzip
-import os
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,7 +12,6 @@ from market.oracles import hold, momentum
 from market.polymarket_1s import import_polymarket_1s
 from market.recording import info, read_markets, read_tapes
 
-SHARED = Path(os.environ.get("ABCTL_SHARED", Path(__file__).parents[2] / "../shared"))
 HEADER = (
     "Timestamp,TargetTime,Expiration,UpBid,UpAsk,UpMid,UpSpread,UpBidLiquidity,UpAskLiquidity,"
     "DownBid,DownAsk,DownMid,DownSpread,DownBidLiquidity,DownAskLiquidity"
@@ -131,10 +128,8 @@ def test_empty_folders_and_broken_recordings_say_what_to_do(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
-    source = SHARED / "data" / "polymarket_btc15m_1s"
-    if not source.is_dir():
-        pytest.skip(f"no recorded markets at {source}: set ABCTL_SHARED to the folder that holds data/")
+def real(tmp_path_factory, shared_part):
+    source = shared_part("data", "polymarket_btc15m_1s")
     out = tmp_path_factory.mktemp("real")
     return import_polymarket_1s(source, out), out
 

@@ -380,9 +380,10 @@ def test_metrics_add_up_all_workers_and_labels_are_bounded(tmp_path):
             assert "serves at" in line, line
             url = line.split()[3]
             body = json.dumps({"unit": ""}).encode()
+            headers = {"content-type": "application/json"}
             for path in ["/v1/decide"] * 40 + ["/v1/unknown", "/v1/unknown2"]:
                 with pytest.raises(urllib.error.HTTPError) as refused:
-                    urllib.request.urlopen(urllib.request.Request(url + path, body), timeout=5)
+                    urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=5)
                 refused.value.close()
             with urllib.request.urlopen(f"{url}/metrics", timeout=5) as reply:
                 text = reply.read().decode()

@@ -43,13 +43,20 @@ def test_what_is_known_already(node):
         (-1e-7, 0),
         (0.0000014, 1),
         (-12.3456789, -12_345_679),
-        (1e9, 10**15),
+        (1e7, 10**13),
         (5, 5_000_000),
     ],
 )
 def test_money_is_rounded_to_the_nearest_millionth_and_echoed(node, usd, micro):
     reply = node.post("/v1/outcomes", market(f"money {usd}", usd))
     assert reply.json["results"][0] == {"status": "accepted", "pnl_micro": micro}
+
+
+@pytest.mark.parametrize("field", ["pnl_usd", "fee_usd", "stake_usd"])
+def test_more_than_ten_million_is_refused(node, field):
+    found = node.refused("/v1/outcomes", market("too much", **{field: 10_000_000.01}))
+    assert found["field"] == field
+    assert "within +-10,000,000 USD" in found["detail"]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])

@@ -18,6 +18,7 @@ def asked(**fields):
     return {"unit": "u", "history": [ROW], **fields}
 
 
+POST_HEAD = b"POST /v1/decide HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 COLD_NAMES = ("arm", "share", "restore", "reason", "state", "arms", "control", "alpha", "unit_pattern")
 FUZZED = ("unit", "history", "started_at", "bot", "kind", "decision_id", "pnl_usd", "decisions", "meta")
 BAD_DECISIONS = {
@@ -168,7 +169,7 @@ def test_a_chunked_body_that_is_too_large(node):
             "/v1/decide",
             iter([b"x" * 65536] * 5),
             encode_chunked=True,
-            headers={"Transfer-Encoding": "chunked"},
+            headers={"Transfer-Encoding": "chunked", "Content-Type": "application/json"},
         )
         reply = connection.getresponse()
         assert reply.status == 413
@@ -179,15 +180,40 @@ def test_a_chunked_body_that_is_too_large(node):
 
 def test_a_promise_of_a_body_that_is_too_large_is_refused_at_once(node):
     with socket.create_connection(("127.0.0.1", node.port), timeout=10) as line:
-        line.sendall(b"POST /v1/decide HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n")
+        line.sendall(POST_HEAD + b"Content-Length: 999999999999\r\n\r\n")
         assert line.recv(100).startswith(b"HTTP/1.1 413")
 
 
 def test_callers_that_hang_up_are_no_fault(node):
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", node.port), timeout=10) as line:
-            line.sendall(b"POST /v1/decide HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            line.sendall(POST_HEAD + b"Content-Length: 100\r\n\r\n{")
     assert node.ask("GET", "/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/decide", "/v1/decide/batch", "/v1/assign", "/v1/outcomes",
+    "/v1/experiments/main/archive"])  # fmt: skip
+@pytest.mark.parametrize("sent", [
+    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+    "text/plain; application/json", "application/jsonx", "",
+])  # fmt: skip
+def test_a_post_that_any_web_page_could_send_is_refused(node, path, sent):
+    for headers in ({"content-type": sent}, {"accept": "*/*"}):
+        reply = node.ask("POST", path, json.dumps(asked()).encode(), headers)
+        assert (reply.status, reply.json["title"]) == (415, "not json")
+        assert "content-type: application/json" in reply.json["detail"]
+    assert node.ask("GET", "/v1/experiments/main").json["archived_at_us"] is None
+
+
+@pytest.mark.parametrize("sent", ["application/json; charset=utf-8", "Application/JSON ;charset=utf-8"])
+def test_json_may_have_parameters(node, sent):
+    assert node.ask("POST", "/v1/assign", {"unit": "typed"}, {"content-type": sent}).status == 200
+
+
+@pytest.mark.parametrize("share", [True, [], {}, "0" * 41])
+def test_a_share_of_another_type_is_named_by_its_field(node, share):
+    body = {"arm": "transformer", "share": share}
+    assert node.refused("/v1/experiments/main/split", body, 422, "PUT")["field"] == "share"
 
 
 def test_a_chunked_body_is_read_whole(node):
@@ -199,7 +225,7 @@ def test_a_chunked_body_is_read_whole(node):
             "/v1/decide",
             iter([body[:20], body[20:]]),
             encode_chunked=True,
-            headers={"Transfer-Encoding": "chunked"},
+            headers={"Transfer-Encoding": "chunked", "Content-Type": "application/json"},
         )
         reply = connection.getresponse()
         reply.read()
@@ -210,7 +236,7 @@ def test_a_chunked_body_is_read_whole(node):
 
 BAD_OUTCOMES = {
     "1e300": ({**MARKET, "pnl_usd": 1e300}, "pnl_usd", "finite"),
-    "beyond a billion": ({**MARKET, "pnl_usd": -1.1e9}, "pnl_usd", "1,000,000,000"),
+    "beyond ten million": ({**MARKET, "pnl_usd": -1.1e7}, "pnl_usd", "10,000,000"),
     "pnl is text": ({**MARKET, "pnl_usd": "1"}, "pnl_usd", "float"),
     "no pnl": ({k: v for k, v in MARKET.items() if k != "pnl_usd"}, "pnl_usd", "missing"),
     "no fill": ({k: v for k, v in MARKET.items() if k != "fill"}, "fill", "missing"),

@@ -11,7 +11,7 @@ from router import change
 from router.definition import experiment_of
 from router.report import build_report
 from router.snapshot import first_split
-from store import experiments, schema
+from store import experiments, models, schema
 from store.ingest import Shipment, ingest
 from store.journal import frame_bytes
 from store.records import Decision, MarketOutcome, TradeOutcome
@@ -70,9 +70,10 @@ def market(unit, pnl_micro, **more):
         "received_at_us": START_US + 900_000_000,
         "trades": 1,
         "stake_micro": 10,
+        "fee_micro": 1,
     } | more
     return MarketOutcome(
-        experiment="main", unit=unit, pnl_micro=pnl_micro, fee_micro=1, won=None, closed_at_us=START_US,
+        experiment="main", unit=unit, pnl_micro=pnl_micro, won=None, closed_at_us=START_US,
         **fields,
     )  # fmt: skip
 
@@ -138,9 +139,7 @@ FROM (
   SELECT first.arm, first.started_at_us + 1800000000 <= {now} AS closed,
     CASE WHEN NOT first.eligible THEN 'ineligible' WHEN first.forced THEN first.reason END AS excluded,
     m.unit IS NOT NULL AS reported, m.pnl_micro AS pnl,
-    NOT EXISTS (SELECT 1 FROM outcome o WHERE o.unit = first.unit AND o.fill <> 'live') AS live,
-    coalesce(m.trades, 0) + coalesce(m.stake_micro, 0)
-      + (SELECT count(*) FROM outcome t WHERE t.unit = first.unit AND t.kind = 'trade') > 0 AS traded,
+    m.fill = 'live' AS live, m.trades > 0 AS traded,
     (SELECT count(*) FROM decision d WHERE d.unit = first.unit) AS decisions
   FROM decision first
   LEFT JOIN outcome m ON m.unit = first.unit AND m.kind = 'market'
@@ -181,14 +180,19 @@ def test_a_live_unit_matures_when_its_attribution_window_closes(engine):
     assert arm_counts(engine, START_US + SPAN_US) == {"mature": 1}
 
 
-def test_a_unit_without_a_report_is_missing_until_a_late_one_comes(engine):
+def test_a_unit_that_is_complete_only_after_its_window_stays_missing_and_is_counted(engine):
     store_all(engine, [decision(1, "u"), decision(2, "u", bot="second"), market("u", 5)])
     assert arm_counts(engine, START_US + SPAN_US) == {"missing": 1}
     store_all(engine, [market("u", 5, bot="second", received_at_us=START_US + SPAN_US + 1)], "later")
     report = build_report(engine, "main", 7, LATER_US)
     assert report["excluded"]["late"] == 1
-    assert any("after their attribution window" in w for w in report["warnings"])
-    assert arm_counts(engine, LATER_US) == {"mature": 1}
+    assert any("after their attribution window: they stay missing" in w for w in report["warnings"])
+    assert arm_counts(engine, LATER_US) == {"missing": 1}
+
+
+def test_the_last_moment_of_the_window_is_in_time(engine):
+    store_all(engine, [decision(1, "u"), market("u", 5, received_at_us=START_US + SPAN_US)])
+    assert arm_counts(engine, START_US + SPAN_US) == {"mature": 1}
 
 
 def test_a_unit_that_is_asked_about_after_its_maturity_is_counted_as_reused_and_gets_no_new_coin(engine):
@@ -207,17 +211,133 @@ def test_a_replay_matures_when_its_bots_have_reported(engine):
     assert build_report(engine, "main", 7, START_US + 1)["fill"] == "replay"
 
 
-def test_fills_are_never_pooled(engine):
-    mixed = [decision(3, "mixed"), market("mixed", 7), trade("d3", 7, fill="paper")]
-    store_all(engine, mixed)
+def test_a_late_replay_counts(engine):
+    late = market("u@1", 5, fill="replay", received_at_us=START_US + SPAN_US + 1)
+    store_all(engine, [decision(1, "u@1"), late])
+    assert arm_counts(engine, LATER_US) == {"mature": 1}
+
+
+def test_trade_rows_of_another_fill_do_not_touch_the_unit(engine):
+    trades = [trade("d1", 7, fill="paper"), trade("d2", 7)]
+    store_all(engine, [decision(1, "u"), decision(2, "u"), market("u", 7), *trades])
     report = build_report(engine, "main", 7, LATER_US)
-    assert (report["arms"]["base"]["mature"], report["excluded"]["other_fill"]) == (0, 1)
-    assert any("mixed fills are left out" in w for w in report["warnings"])
-    live = [decision(1, "live"), market("live", 5), decision(2, "paper"), market("paper", 6, fill="paper")]
-    store_all(engine, live, "k")
+    assert (report["fill"], report["arms"]["base"]["mature"], report["arms"]["base"]["trades"]) == (
+        "live",
+        1,
+        1,
+    )
+    assert report["excluded"]["other_fill_trades"] == 1
+
+
+def test_a_unit_with_outcomes_of_two_fills_is_missing_once_its_window_has_closed(engine):
+    both = [decision(1, "u"), decision(2, "u", bot="second")]
+    store_all(engine, [*both, market("u", 7), market("u", 7, bot="second", fill="paper")])
+    assert arm_counts(engine, START_US + SPAN_US - 1) == {"pending": 1}
     report = build_report(engine, "main", 7, LATER_US)
-    assert report["fill"] == "live"
-    assert (report["arms"]["base"]["pnl_usd"], report["excluded"]["other_fill"]) == (5e-06, 2)
+    assert (report["arms"]["base"]["missing"], report["excluded"]["mixed_fill"]) == (1, 1)
+    assert any("different fills" in w for w in report["warnings"])
+
+
+def test_the_fill_of_the_first_mature_unit_is_judged_until_another_is_asked_for(engine):
+    store_all(engine, [decision(1, "p"), market("p", 6, fill="paper")])
+    later = [decision(n, f"l{n}", started_at_us=START_US + n) for n in (2, 3)]
+    store_all(engine, [*later, market("l2", 5), market("l3", 5)], "k")
+    report = build_report(engine, "main", 7, LATER_US)
+    assert (report["fill"], report["excluded"]["other_fill"]) == ("paper", 2)
+    assert report["arms"]["base"]["pnl_usd"] == 6e-06
+    assert any(w.startswith("2 units with live fills") and "--fill live" in w for w in report["warnings"])
+    asked = build_report(engine, "main", 7, LATER_US, "live")
+    assert (asked["fill"], asked["arms"]["base"]["pnl_usd"], asked["excluded"]["other_fill"]) == (
+        "live",
+        1e-05,
+        1,
+    )
+    none = build_report(engine, "main", 7, LATER_US, "replay")
+    assert (none["arms"]["base"]["mature"], none["excluded"]["other_fill"]) == (0, 3)
+
+
+def test_money_of_a_bot_that_did_not_decide_is_kept_and_not_counted(engine):
+    stranger = market("u", 10**9, bot="typo", fill="paper", received_at_us=START_US + SPAN_US + 1)
+    store_all(engine, [decision(1, "u"), market("u", 5), stranger])
+    report = build_report(engine, "main", 7, LATER_US)
+    assert (report["arms"]["base"]["mature"], report["arms"]["base"]["pnl_usd"]) == (1, 5e-06)
+    assert (report["fill"], report["excluded"]["stranger_outcomes"]) == ("live", 1)
+    assert any("made no decision in the unit" in w for w in report["warnings"])
+    store_all(engine, [decision(2, "u", bot="typo")], "k")
+    assert build_report(engine, "main", 7, LATER_US)["excluded"]["stranger_outcomes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "traded"),
+    [
+        ({"trades": 0, "stake_micro": 10}, 0),
+        ({"trades": 2, "stake_micro": 0}, 1),
+        ({"trades": None, "stake_micro": 10}, 1),
+        ({"trades": None, "stake_micro": 0, "fee_micro": 1}, 1),
+        ({"trades": None, "stake_micro": 0, "pnl_micro": -5}, 1),
+        ({"trades": None, "stake_micro": 0}, 0),
+        ({"trades": None, "stake_micro": 0, "with_trade_row": True}, 1),
+        ({"trades": 0, "stake_micro": 0, "with_trade_row": True}, 0),
+    ],
+)
+def test_what_counts_as_traded(engine, said, traded):
+    said = {"pnl_micro": 0, "fee_micro": 0, **said}
+    rows = [trade("d1", 0)] if said.pop("with_trade_row", False) else []
+    store_all(engine, [decision(1, "u"), market("u", **said), *rows])
+    assert build_report(engine, "main", 7, LATER_US)["arms"]["base"]["traded"] == traded
+
+
+def test_money_that_no_report_can_add_is_left_out_and_counted(engine):
+    bots = [f"b{n}" for n in range(300)]
+    huge = [decision(n, "huge", bot=bot) for n, bot in enumerate(bots)]
+    paid = [market("huge", 2**53, bot=bot) for bot in bots]
+    store_all(engine, [*huge, *paid, decision(1000, "fine"), market("fine", 5)])
+    report = build_report(engine, "main", 7, LATER_US)
+    assert (report["excluded"]["beyond_range"], report["arms"]["base"]["excluded"]) == (1, 1)
+    assert (report["arms"]["base"]["mature"], report["arms"]["base"]["pnl_usd"]) == (1, 5e-06)
+    assert any("no possible amount" in w for w in report["warnings"])
+
+
+def test_many_large_units_add_up_exactly(engine):
+    bots = [f"b{n}" for n in range(256)]
+    for u in range(5):
+        asked = [decision(1000 * u + n, f"u{u}", bot=bot) for n, bot in enumerate(bots)]
+        store_all(engine, [*asked, *(market(f"u{u}", 2**53, bot=bot) for bot in bots)], f"j{u}")
+    report = build_report(engine, "main", 30, LATER_US)
+    assert report["arms"]["base"]["pnl_usd"] == report["window"]["arms"]["base"]["pnl_usd"] == 5 * 2**61 / 1e6
+
+
+def test_conflicts_are_counted_and_named(engine):
+    store_all(
+        engine, [decision(1, "u"), market("u", 5), market("u", 6, received_at_us=START_US + 950_000_000)]
+    )
+    report = build_report(engine, "main", 7, LATER_US)
+    assert report["excluded"]["conflicts"] == 1
+    assert any("contradict an earlier one" in w for w in report["warnings"])
+    assert report["arms"]["base"]["pnl_usd"] == 5e-06
+
+
+def promoted(engine, arm, model, at_us):
+    entry = models.ModelEntry(model, arm, "{}", at_us, "test")
+    models.register(engine, entry, {"config.json": b"{}"})
+    models.set_alias(engine, models.AliasChange(arm, "champion", model, at_us, "test", "test"))
+
+
+def test_a_model_that_changes_after_the_first_unit_is_named(engine):
+    promoted(engine, "base", "m0", START_US - 2)
+    promoted(engine, "base", "m1", START_US - 1)
+    promoted(engine, "another-arm", "n1", START_US - 1)
+    store_all(engine, [decision(1, "u"), market("u", 5)])
+    promoted(engine, "base", "m1", START_US + DAY_US)
+    promoted(engine, "transformer", "t1", START_US + DAY_US)
+    promoted(engine, "another-arm", "n2", START_US + DAY_US)
+    assert not any("model of arm" in w for w in build_report(engine, "main", 7, LATER_US)["warnings"])
+    promoted(engine, "base", "m2", START_US + 2 * DAY_US)
+    warnings = build_report(engine, "main", 7, LATER_US)["warnings"]
+    (found,) = [w for w in warnings if "model of arm" in w]
+    assert found.startswith("the model of arm base changed at 2026-01-03T00:00:00")
+    experiments.archive(engine, "main", START_US + DAY_US, "test")
+    assert not any("model of arm" in w for w in build_report(engine, "main", 7, LATER_US)["warnings"])
 
 
 def test_exclusion_is_settled_by_the_first_decision_alone(engine):

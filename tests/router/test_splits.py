@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router import splits
 from router.assignment import BUCKETS, Range, Table, arm_at, check_history, millionths
 from router.errors import BadShare, RouterError, UnknownArm, UnknownVersion
-from router.splits import Change, set_share
+from router.splits import Change, set_share, share_millionths
 
 ARMS = ("base", "transformer", "c", "d", "e")
 CHANGE = Change(actor="test", reason="because", now_us=0, lead_us=2_000_000)
@@ -349,3 +349,13 @@ def test_a_restore_brings_back_the_salt():
     resalted = (*history, replace(splits.next_split(history, history[1].ranges, CHANGE), salt="new/arm"))
     assert after(resalted, "transformer", "0.2")[-1].salt == "new/arm"
     assert restored(resalted, 2)[-1].salt == "main/arm"
+
+
+@pytest.mark.parametrize(("share", "remedy"), [
+    ("1e-7", "write 0 or 0.000001 instead"), ("0.9999999", "write 0.999999 or 1 instead"),
+    ("0.1234567", "write 0.123457 instead"),
+])  # fmt: skip
+def test_a_share_between_two_buckets_is_never_rounded_to_none_or_all(share, remedy):
+    with pytest.raises(BadShare) as error:
+        share_millionths(share)
+    assert error.value.remedy == remedy

@@ -1,5 +1,6 @@
 """When a unit started: as sent, as its name says, or nobody knows."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,10 +60,27 @@ def test_a_name_that_matches_but_misleads_is_refused(unit):
         read_unit(PATTERN, unit)
 
 
-@pytest.mark.parametrize("pattern", ["(", "(?P<family>.+)", "(?P<start>.+)(?P<begin>.)", ""])
+@pytest.mark.parametrize("pattern", ["(", "(?P<family>.+)", "(?P<start>.+)(?P<begin>.)", "",
+    r"(?P<start>.)(?=x)", r"(?P<start>.)\1", "(?P<start>(.?){0,1000}(.?){0,1000})x"])  # fmt: skip
 def test_patterns_that_cannot_be_used_are_refused(pattern):
     with pytest.raises(BadPattern, match=r"^unit_pattern .*: "):
         compile_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", [
+    "(?P<start>(1|1)+)x", "(?P<start>(1+)+)x", "(?P<start>(.*)*)x", "(?P<start>(.?){0,100}(1|1){0,100})x",
+])  # fmt: skip
+def test_no_pattern_freezes_a_worker(pattern):
+    compiled = compile_pattern(pattern)
+    began = time.perf_counter()
+    assert read_unit(compiled, "1" * 256) is None
+    assert time.perf_counter() - began < 0.05
+
+
+def test_a_name_may_be_in_any_script():
+    unit = f"\u65e5\u672c-15m-{START_S}"
+    read = read_unit(compile_pattern("(?P<family>.+)-(?P<window>[0-9]+[smhd])-(?P<start>[0-9]+)"), unit)
+    assert read == UnitName(family="\u65e5\u672c", window_s=900, started_at_us=START_S * 1_000_000)
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

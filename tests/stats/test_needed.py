@@ -40,3 +40,4 @@ def test_a_ten_percent_split_takes_longer_to_be_ready():
     assert units_until_ready(0.0, 0, 0.1) == 200
     assert units_until_ready(10.0, 100, 0.1) == 100
     assert units_until_ready(25.0, 100, 0.1) == 0
+    assert units_until_ready(25.0, 100, 0.1, 100.0) == 300

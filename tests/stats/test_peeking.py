@@ -86,6 +86,30 @@ def test_money_holds_five_percent_with_a_blinded_scale(true_effect):
     assert alarms / RUNS <= ALLOWED
 
 
+@pytest.mark.parametrize("win_share", [0.9, 0.95, 0.98, 0.99])
+@pytest.mark.parametrize("e", [0.05, 0.1, 0.5, 0.95])
+def test_rare_losses_hold_five_percent(win_share, e):
+    """Both arms buy favourites at a fair price: a small win nearly always, the stake lost now and then."""
+    rng = np.random.default_rng(20260104)
+    units, runs = 2000, 250
+    day, share = np.arange(units) // 40, np.full(units, e)
+    alarms = bare = 0
+    for _ in range(runs):
+        won = rng.random(units) < win_share
+        pnl = np.where(won, 1e6 * (1.0 - win_share) / win_share, -1e6) + rng.normal(0.0, 1e3, units)
+        scores = Scores(
+            day=day, treated=rng.random(units) < e, traded=np.ones(units, bool), e=share,
+            trials=np.ones(units), sums=pnl, reference=0.0, unlogged=0,
+        )  # fmt: skip
+        rho = rho_of(blinded_variance(scores), PLAN, ALPHA)
+        seen = [look for look in looks(scores, 0.0, PRIOR_UNITS, DECAY_PER_DAY) if look.ready]
+        outside = [look for look in seen if abs(look.effect) > look.half_width(rho, ALPHA)]
+        bare += bool(outside)
+        alarms += any(look.near_normal for look in outside)
+    print(f"wins {win_share}, e {e}: {alarms / runs:.3f}; without the skewness rule {bare / runs:.3f}")
+    assert alarms / runs <= ALPHA + 2.0 * math.sqrt(ALPHA * (1.0 - ALPHA) / runs)
+
+
 def test_a_large_effect_is_found():
     rng = np.random.default_rng(20260103)
     rho = rho_of(rate_variance(), PLAN, ALPHA)

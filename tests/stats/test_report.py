@@ -276,6 +276,62 @@ def test_simpson_is_named():
 def test_estimand_is_stated():
     text = ask(Units.empty()).estimand
     assert "transformer minus base" in text and "since 2026-01-01 00:00 UTC" in text
+    assert "within 900 s of its end, a replayed one once all its bots have reported" in text
+
+
+@pytest.mark.parametrize(("base", "transformer", "broken"), [(1, 0, False), (5, 5, False), (5, 6, True)])
+def test_many_contaminated_units_break_the_assignment(base, transformer, broken):
+    counts = {
+        "base": ArmCounts(units=500, contaminated=base),
+        "transformer": ArmCounts(units=500, contaminated=transformer),
+    }
+    units = alternating(600, [900_000, 1_100_000, -200_000], [-900_000, 1_000_000, -1_100_000])
+    found = ask(units, counts=counts).verdict
+    assert found.verdict == ("cannot say: assignment is broken" if broken else "better")
+    assert ("11 of the pair's 1,000 markets were assigned to two arms" in found.reason) == broken
+
+
+def test_one_contaminated_unit_of_few_breaks_nothing():
+    found = ask(Units.empty(), counts={"base": ArmCounts(units=3, contaminated=1)})
+    assert found.verdict.verdict == "cannot say yet"
+
+
+def test_contamination_of_an_arm_outside_the_pair_does_not_count():
+    stages = (Stage(version=1, weights=(1 / 3, 1 / 3, 1 / 3), counts=(0, 0, 0), started_us=0),)
+    design = replace(DESIGN, arms=("base", "other", "transformer"))
+    found = ask(Units.empty(), design, {"other": ArmCounts(units=10, contaminated=9)}, stages)
+    assert found.verdict.verdict == "cannot say yet"
+
+
+def test_favourites_wait_until_enough_losses_are_in():
+    """Fair bets won 98 times in 100 at a 10% split: money waits and says why, the win rate does not."""
+    rng = np.random.default_rng(11)
+    arm, won = (rng.random(1000) < 0.1).astype(int), rng.random(1000) < 0.98
+    units = make(arm, np.where(won, 20_408, -1_000_000) + rng.integers(-99, 99, 1000), e=0.1, day=5)
+    found = ask(units, replace(DESIGN, metric="pnl"))
+    assert found.effect.status == "not_ready" and found.effect.low is None
+    assert "skewness" in found.effect.reason and "effective units in each arm" in found.effect.reason
+    assert found.verdict.verdict == "cannot say yet" and found.verdict.more_units > 1000
+    rate = ask(units)
+    assert rate.effect.status == "ok" and rate.pnl_effect.status == "not_ready"
+
+
+@pytest.mark.parametrize("metric", ["pnl", "profit_rate"])
+def test_an_idle_control_and_a_mostly_winning_treatment_are_judged_soon(metric):
+    """The ramp 10% -> 25% -> 50%, a control that nearly never trades: judged by 100 treated units, and better
+    at the end."""
+    rng = np.random.default_rng(12)
+    e = np.array([0.1, 0.25, 0.5])[np.searchsorted([80, 200], np.arange(400), side="right")]
+    arm = (rng.random(400) < e).astype(int)
+    gain = np.where(rng.random(400) < 0.15, 0.0, rng.normal(7.0, 6.0, 400))
+    pnl = np.round(1e6 * np.where(arm == 1, gain, np.where(rng.random(400) < 0.01, -2.0, 0.0)))
+    stake = np.where(pnl != 0, rng.integers(100, 300, 400) * 1_000_000, 0)
+    units = make(arm, pnl, e=e, day=np.arange(400) // 50, traded=pnl != 0, stake_micro=stake)
+    until = int(np.flatnonzero(np.cumsum(arm) == 100)[0]) + 1
+    design = replace(DESIGN, metric=metric)
+    early, late = ask(units.take(np.arange(400) < until), design), ask(units, design)
+    assert early.pnl_effect.status == early.effect.status == "ok"
+    assert late.verdict.verdict == "better"
 
 
 def test_negative_pnl_and_exact_money():

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,18 +13,13 @@ from stats.sequence import looks
 from stats.srm import chi_square_p, log_e
 from stats.two_sample import pooled_z, welch
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-VECTORS = Path(os.environ.get("ABCTL_SHARED", REPOSITORY / "../shared")) / "vectors" / "stats"
-
 CLOSED = 1e-9
 ROOT = 1e-6
 
 
-def cases(name):
-    path = VECTORS / f"{name}.json"
-    if not path.exists():
-        pytest.skip(f"no reference vectors at {path}: set ABCTL_SHARED to the folder that holds vectors/")
-    return json.loads(path.read_text())["cases"]
+@pytest.fixture
+def cases(shared_part):
+    return lambda name: json.loads(shared_part("vectors", "stats", f"{name}.json").read_text())["cases"]
 
 
 def close(ours, theirs, rel=CLOSED, floor=1e-12):
@@ -47,7 +40,7 @@ def scores_of(units):
     )
 
 
-def test_recommended_cs():
+def test_recommended_cs(cases):
     compared = 0
     for case in cases("recommended_cs"):
         given = case["inputs"]
@@ -78,7 +71,7 @@ def check_look(now, expected, rho, alpha):
     close(now.effect + one_sided, expected["upper_1s"], rel=ROOT)
 
 
-def test_normal_mixture_boundary():
+def test_normal_mixture_boundary(cases):
     for case in cases("normal_mixture_boundary"):
         given, expected = case["inputs"], case["outputs"]["ville"]
         two, one = expected["two"], expected["one"]
@@ -98,7 +91,7 @@ def check_rho(v_opt, alpha, numeric_argmin):
     assert boundary.radius(v_opt, exact, alpha) <= theirs * (1.0 + 1e-14)
 
 
-def test_srm_of_one_stage():
+def test_srm_of_one_stage(cases):
     for case in cases("srm"):
         given, outputs = case["inputs"], case["outputs"]
         exact = outputs["formula_dirichlet_multinomial"]
@@ -111,7 +104,7 @@ def test_srm_of_one_stage():
             close(p, outputs["scipy"]["chi2_p"], floor=1e-300)
 
 
-def test_srm_over_a_ramp():
+def test_srm_over_a_ramp(cases):
     for case in cases("srm_ramp"):
         given, expected = case["inputs"], case["outputs"]["reference"]
         per_stage = [
@@ -123,7 +116,7 @@ def test_srm_over_a_ramp():
         close(boundary.p_from_log_e(sum(per_stage)), expected["p"], rel=1e-7, floor=1e-300)
 
 
-def test_wilson():
+def test_wilson(cases):
     for case in cases("one_proportion_ci"):
         given, expected = case["inputs"], case["outputs"]["statsmodels"]["wilson"]
         interval = wilson(given["x"], given["n"])
@@ -134,7 +127,7 @@ def test_wilson():
         close(interval.high, expected[1])
 
 
-def test_pooled_two_proportion_z():
+def test_pooled_two_proportion_z(cases):
     for case in cases("two_proportion_tests"):
         given, expected = case["inputs"], case["outputs"]["statsmodels"]
         test = pooled_z(given["x1"], given["n1"], given["x0"], given["n0"])
@@ -145,7 +138,7 @@ def test_pooled_two_proportion_z():
         close(test.p, expected["p_pooled"], floor=1e-300)
 
 
-def test_welch():
+def test_welch(cases):
     compared = 0
     for case in cases("welch"):
         given, expected = case["inputs"], case["outputs"]["scipy"]

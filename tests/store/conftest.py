@@ -23,7 +23,20 @@ DERIVED = """
 WITH ranked AS (
     SELECT d.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY received_at_us, journal_id, position) AS place
     FROM decision d WHERE experiment = :experiment
-), first AS (SELECT * FROM ranked WHERE place = 1)
+), first AS (SELECT * FROM ranked WHERE place = 1
+), reports AS (
+    SELECT o.* FROM outcome o WHERE o.experiment = :experiment AND o.kind = 'market'
+        AND EXISTS (SELECT 1 FROM ranked d WHERE d.unit = o.unit AND d.bot = o.bot)
+), fills AS (
+    SELECT unit, CASE COUNT(DISTINCT fill) WHEN 1 THEN MIN(fill) ELSE 'mixed' END AS fill
+    FROM reports GROUP BY unit
+), trade_rows AS (
+    SELECT d.unit, d.bot, o.fill, o.pnl_micro FROM outcome o JOIN ranked d ON d.decision_id = o.decision_id
+    WHERE o.experiment = :experiment AND o.kind = 'trade'
+), counted_trades AS (
+    SELECT t.* FROM trade_rows t LEFT JOIN fills u ON u.unit = t.unit
+    WHERE u.fill IS NULL OR u.fill IN ('mixed', t.fill)
+)
 SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
     f.received_at_us AS first_at_us, f.journal_id AS first_journal_id, f.position AS first_position,
     CASE WHEN NOT f.eligible THEN 'ineligible' WHEN NOT f.forced THEN NULL
@@ -37,26 +50,20 @@ SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
         AS fallbacks,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.split_stale) AS stale,
     (SELECT COUNT(DISTINCT bot) FROM ranked d WHERE d.unit = f.unit) AS bots,
-    (SELECT COUNT(*) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit AND o.kind = 'market'
-        AND o.bot IN (SELECT bot FROM ranked d WHERE d.unit = f.unit)) AS reported,
-    (SELECT COUNT(*) FROM outcome o WHERE o.experiment = :experiment AND o.kind = 'trade'
-        AND o.decision_id IN (SELECT decision_id FROM ranked d WHERE d.unit = f.unit)) AS trades,
-    (SELECT COUNT(*) FROM outcome o WHERE o.experiment = :experiment AND o.kind = 'trade' AND o.pnl_micro > 0
-        AND o.decision_id IN (SELECT decision_id FROM ranked d WHERE d.unit = f.unit)) AS trade_wins,
-    COALESCE((SELECT SUM(trades) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit
-        AND o.kind = 'market'), 0) AS market_trades,
-    COALESCE((SELECT SUM(pnl_micro) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit
-        AND o.kind = 'market'), 0) AS pnl_micro,
-    COALESCE((SELECT SUM(fee_micro) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit
-        AND o.kind = 'market'), 0) AS fee_micro,
-    COALESCE((SELECT SUM(stake_micro) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit
-        AND o.kind = 'market'), 0) AS stake_micro,
-    (SELECT MIN(CASE WHEN won THEN 1 ELSE 0 END) FROM outcome o WHERE o.experiment = :experiment
-        AND o.unit = f.unit AND o.kind = 'market' AND o.won IS NOT NULL) AS won,
-    (SELECT CASE COUNT(DISTINCT fill) WHEN 0 THEN NULL WHEN 1 THEN MIN(fill) ELSE 'mixed' END FROM outcome o
-        WHERE o.experiment = :experiment AND o.unit = f.unit) AS fill,
-    (SELECT MAX(received_at_us) FROM outcome o WHERE o.experiment = :experiment AND o.unit = f.unit
-        AND o.kind = 'market') AS settled_at_us
+    (SELECT COUNT(*) FROM reports o WHERE o.unit = f.unit) AS reported,
+    (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit) AS trades,
+    (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit AND t.pnl_micro > 0) AS trade_wins,
+    COALESCE((SELECT SUM(CASE WHEN o.trades IS NOT NULL THEN o.trades
+        WHEN o.stake_micro > 0 OR o.fee_micro <> 0 OR o.pnl_micro <> 0 THEN 1
+        WHEN EXISTS (SELECT 1 FROM trade_rows t WHERE t.unit = o.unit AND t.bot = o.bot AND t.fill = o.fill)
+        THEN 1 ELSE 0 END) FROM reports o WHERE o.unit = f.unit), 0) AS market_trades,
+    COALESCE((SELECT SUM(pnl_micro) FROM reports o WHERE o.unit = f.unit), 0) AS pnl_micro,
+    COALESCE((SELECT SUM(fee_micro) FROM reports o WHERE o.unit = f.unit), 0) AS fee_micro,
+    COALESCE((SELECT SUM(stake_micro) FROM reports o WHERE o.unit = f.unit), 0) AS stake_micro,
+    (SELECT MIN(CASE WHEN won THEN 1 ELSE 0 END) FROM reports o WHERE o.unit = f.unit AND o.won IS NOT NULL)
+        AS won,
+    (SELECT fill FROM fills o WHERE o.unit = f.unit) AS fill,
+    (SELECT MAX(received_at_us) FROM reports o WHERE o.unit = f.unit) AS settled_at_us
 FROM first f ORDER BY f.unit
 """
 

@@ -6,7 +6,7 @@ import time
 import pytest
 import redis
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from store import journal, keys, sql
 from store.clock import wall_clock_us
@@ -172,6 +172,25 @@ while True:
         assert len(node.ids()) == 4 - refused
         one.close()
 
+    def test_a_sum_that_no_column_holds_blocks_nobody(self, node):
+        """2**53 x 1,024 is 2**63: SQLite says "integer overflow", PostgreSQL "out of range"."""
+        one, make, key = node.journal("one"), node.make, node.key
+        bots = [f"b{n:04d}" for n in range(1_030)]
+        for bot in bots:
+            one.append(make.encode(make.decision(key, f"d-{bot}", bot=bot)))
+        for bot in bots[:1_023]:
+            one.append(make.encode(make.market(key, bot=bot, pnl_micro=2**53)))
+        node.carry()
+        for bot in bots[1_023:]:
+            one.append(make.encode(make.market(key, bot=bot, pnl_micro=2**53)))
+        node.write(one, [0], unit="u2")
+        node.carry()
+        assert len(node.dead()) == 7
+        assert "d0000" in node.ids()
+        query = "SELECT pnl_micro FROM unit WHERE experiment = :e AND unit = 'u1'"
+        assert make.rows(node.engine, query, e=key) == [{"pnl_micro": 1_023 * 2**53}]
+        one.close()
+
 
 class TestSqlGone:
     def test_postgresql_drops_the_connection(self, tmp_path, fresh_valkey_url, fresh_postgres_url, key, make):
@@ -205,6 +224,20 @@ class TestSqlGone:
         other.dispose()
         engine.dispose()
         node.redis.close()
+
+    @pytest.mark.parametrize("missing", ["DROP TABLE decision", "ALTER TABLE unit DROP COLUMN stale"])
+    def test_a_database_that_is_not_migrated_makes_no_dead_letter(self, local, missing):
+        node, one = local, local.journal("one")
+        node.write(one, range(3))
+        node.shipper.ship()
+        try:
+            with node.engine.begin() as connection:
+                connection.execute(text(missing))
+            with pytest.raises(DBAPIError):
+                node.writer.step(1)
+            assert node.dead() == []
+        finally:
+            one.close()
 
     def test_sqlite_is_locked_by_another_process(self, local, make, monkeypatch):
         monkeypatch.setattr(sql, "_SQLITE_BUSY_MS", 20)

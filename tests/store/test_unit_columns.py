@@ -4,7 +4,8 @@ import pytest
 
 from store import totals
 from store.ingest import ingest
-from store.unit_columns import dead_letters, parked_outcomes, read_units
+from store.oddities import odd_counts
+from store.unit_columns import read_units
 
 
 @pytest.fixture
@@ -41,11 +42,23 @@ def test_an_empty_experiment_has_empty_columns(engine):
     assert units.pnl_micro.dtype == "int64"
 
 
-def test_what_is_odd_is_counted(filled):
+def test_what_is_odd_is_counted(filled, make):
+    more = [
+        make.market(unit="early", bot="stranger", pnl_micro=10**12),
+        make.decision(decision_id="d3", unit="early", received_at_us=1_500),
+        make.trade(decision_id="d3", fill="live"),
+        make.trade(decision_id="d1", pnl_micro=7, received_at_us=2_001),
+    ]
+    ingest(filled, "main", [make.shipment("k", more)], 1)
     with filled.connect() as connection:
-        assert parked_outcomes(connection, "main") == 2
-        assert dead_letters(connection, "main") == 1
-        assert dead_letters(connection, "other") == 0
+        assert odd_counts(connection, "main") == {
+            "parked_outcomes": 2,
+            "stranger_outcomes": 1,
+            "other_fill_trades": 1,
+            "conflicts": 1,
+            "dead_letters": 1,
+        }
+        assert set(odd_counts(connection, "other").values()) == {0}
 
 
 def test_counts_per_arm(filled):
