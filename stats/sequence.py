@@ -51,7 +51,7 @@ class Look:
 
     @property
     def near_normal(self) -> bool:
-        """n >= 8 G^2 in the smaller arm; see stats.skewness."""
+        """n >= 5 G^2 in the smaller arm; see stats.skewness."""
         return math.sqrt(UNITS_PER_SQUARE) * abs(self.third) <= self.error**3 * self.smaller**2
 
     @property

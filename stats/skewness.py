@@ -1,8 +1,8 @@
 """How far an estimate of money is from normal while rare losses (or gains) are still too few to be seen.
 
 The bound is asymptotic. With rare large losses an arm that has met none looks both better and more certain
-than it is, so an interval is withheld until n > 8 G^2: Cochran's rule (Sampling Techniques, 1977, section
-2.15) with 8 for his 25, for our bound is wider than the fixed one that he had in mind; the any-time error
+than it is, so an interval is withheld until n > 5 G^2: Cochran's rule (Sampling Techniques, 1977, section
+2.15) with 5 for his 25, for our bound is wider than the fixed one that he had in mind; the any-time error
 under it is simulated in tests/stats/test_peeking.py. The third moment is taken from both arms together: one
 arm's rare losses warn of the other's that have not come yet.
 """
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stats.moments import group_sums
 
-UNITS_PER_SQUARE = 8.0
+UNITS_PER_SQUARE = 5.0
 
 Floats = npt.NDArray[np.float64]
 
