@@ -3,8 +3,8 @@
 The bound is asymptotic. With rare large losses an arm that has met none looks both better and more certain
 than it is, so an interval is withheld until n > 5 G^2: Cochran's rule (Sampling Techniques, 1977, section
 2.15) with 5 for his 25, chosen on the simulated grid of tests/stats/test_peeking.py and with the demo in view
-(docs/statistics.md says how); another payoff may need more. The third moment is taken from both arms together: one
-arm's rare losses warn of the other's that have not come yet.
+(docs/statistics.md says how); another payoff may need more. The third moment is taken from both arms
+together: one arm's rare losses warn of the other's that have not come yet.
 """
 
 import numpy as np
