@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from store.records import Experiment
 
 COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")
-ODD = ("parked_outcomes", "stranger_outcomes", "other_fill_trades", "conflicts", "dead_letters")
+ODD = ("parked_outcomes", "stranger_outcomes", "late_bots", "other_fill_trades", "conflicts", "dead_letters")
 
 
 def status(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:

@@ -15,8 +15,9 @@ _DEAD = table_of(tables.DeadLetter)
 
 def odd_counts(connection: Connection, experiment: str) -> dict[str, int]:
     """parked_outcomes: their decision or unit is not known yet. stranger_outcomes: of bots that did not
-    decide in the unit. other_fill_trades: of another fill than their unit's. conflicts: contradict an earlier
-    outcome. dead_letters: could not be stored.
+    decide in the unit. late_bots: first decided in a unit that was mature, so do not count.
+    other_fill_trades: of another fill than their unit's. conflicts: contradict an earlier outcome.
+    dead_letters: could not be stored.
     """
     o = _OUTCOMES.c
     own = o.experiment == experiment
@@ -31,10 +32,17 @@ def odd_counts(connection: Connection, experiment: str) -> dict[str, int]:
         "parked_outcomes": _count(connection, own, o.unit.is_(None))
         + _count(connection, own, market, ~known),
         "stranger_outcomes": _count(connection, own, market, known, ~decided),
+        "late_bots": _late_bots(connection, experiment),
         "other_fill_trades": _count(connection, own, trade, elsewhere),
         "conflicts": _count(connection, _CONFLICTS.c.experiment == experiment),
         "dead_letters": _count(connection, _DEAD.c.experiment == experiment),
     }
+
+
+def _late_bots(connection: Connection, experiment: str) -> int:
+    bots = _count(connection, _BOTS.c.experiment == experiment)
+    counted = select(func.sum(_UNITS.c.bots)).where(_UNITS.c.experiment == experiment)
+    return bots - int(connection.execute(counted).scalar() or 0)
 
 
 def _count(connection: Connection, *rows: ColumnElement[bool]) -> int:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from store.errors import SchemaTooNew
 
-HEAD = "0001"
-_KNOWN = ("0001",)
+HEAD = "0002"
+_KNOWN = ("0001", "0002")
 _ADVISORY_LOCK = 0x616263746C  # "abctl"
 
 

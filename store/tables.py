@@ -199,11 +199,12 @@ class Unit(SQLModel, table=True):
 
 
 class UnitBot(SQLModel, table=True):
-    """Which bots decided in a unit, so that it is known when all of them have reported."""
+    """Which bots decided in a unit and since when, so that it is known when all that count have reported."""
 
     experiment: str = Field(primary_key=True)
     unit: str = Field(primary_key=True)
     bot: str = Field(primary_key=True)
+    first_at_us: int = Field(default=0, sa_type=_BIG)
 
 
 class JournalMark(SQLModel, table=True):

@@ -7,10 +7,10 @@ where one comes that is earlier than the unit's first, the unit is derived anew 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
-from store import decision_rows, tables
-from store.bulk import Row, add_new, chunks, upsert
+from store import decision_rows, tables, unit_bots
+from store.bulk import Row, chunks, upsert
 from store.decision_rows import StoredDecisions
 from store.sql import table_of
 
@@ -42,11 +42,9 @@ def add_decisions(connection: Connection, experiment: str, stored: StoredDecisio
     again |= {unit for unit, group in groups.items() if unit in held and _comes_first(group, held[unit])}
     fresh = {unit: group for unit, group in groups.items() if unit not in again}
     rows = [added(held.get(unit), group) for unit, group in fresh.items()]
-    gained = _add_bots(connection, stored.new)
+    gained = unit_bots.add(connection, experiment, stored.new)
     derived = _derive(connection, experiment, again)
-    bots = _count_bots(connection, experiment, gained | again)
-    everything = [row | {"bots": bots.get(row["unit"], row.get("bots", 0))} for row in [*rows, *derived]]
-    upsert(connection, _TABLE, everything)
+    upsert(connection, _TABLE, [*rows, *derived])
     return gained | again
 
 
@@ -58,7 +56,7 @@ def added(held: Row | None, group: Sequence[Row]) -> Row:
     more |= {name: held[name] + more[name] for name in (*_SUMS, "start_conflicts")}
     more["contaminated"] = bool(held["contaminated"] or more["contaminated"])
     more["last_at_us"] = max(held["last_at_us"], more["last_at_us"])
-    return {**more, "bots": held["bots"]}
+    return more
 
 
 def totals_of(group: Sequence[Row], bound: Row | None) -> Row:
@@ -119,23 +117,5 @@ def _derive(connection: Connection, experiment: str, units: set[str]) -> list[Ro
         connection.execute(delete(_BOTS).where(_BOTS.c.experiment == experiment, _BOTS.c.unit.in_(chunk)))
     for chunk in chunks(sorted(units - groups.keys())):
         connection.execute(delete(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.unit.in_(chunk)))
-    _add_bots(connection, [row for group in groups.values() for row in group])
+    unit_bots.add(connection, experiment, [row for group in groups.values() for row in group])
     return [totals_of(group, None) for group in groups.values()]
-
-
-def _add_bots(connection: Connection, rows: Iterable[Row]) -> set[str]:
-    """Notes who decided in which unit; returns the units to which a bot is new."""
-    seen = {(row["experiment"], row["unit"], row["bot"]) for row in rows}
-    bots = [{"experiment": e, "unit": u, "bot": b} for e, u, b in sorted(seen)]
-    return {row["unit"] for row in add_new(connection, _BOTS, bots, ("unit", "bot"))}
-
-
-def _count_bots(connection: Connection, experiment: str, units: set[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for chunk in chunks(sorted(units)):
-        query = select(_BOTS.c.unit, func.count()).where(
-            _BOTS.c.experiment == experiment, _BOTS.c.unit.in_(chunk)
-        )
-        found = connection.execute(query.group_by(_BOTS.c.unit))
-        counts |= {unit: count for unit, count in found}  # noqa: C416  (typed pairs)
-    return counts

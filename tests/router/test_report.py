@@ -205,6 +205,16 @@ def test_a_unit_that_is_asked_about_after_its_maturity_is_counted_as_reused_and_
     assert any("asked about again after their maturity" in w for w in report["warnings"])
 
 
+@pytest.mark.parametrize("fill", ["live", "replay"])
+def test_a_bot_that_first_decides_after_maturity_does_not_undo_it(engine, fill):
+    store_all(engine, [decision(1, "u"), market("u", 5, fill=fill)])
+    stray = decision(2, "u", bot="stray", received_at_us=START_US + SPAN_US + 1)
+    store_all(engine, [stray], "later")
+    report = build_report(engine, "main", 7, LATER_US)
+    assert arm_counts(engine, LATER_US) == {"mature": 1}
+    assert (report["excluded"]["late_bots"], report["excluded"]["reused"]) == (1, 1)
+
+
 def test_a_replay_matures_when_its_bots_have_reported(engine):
     store_all(engine, [decision(1, "u@1"), market("u@1", 5, fill="replay")])
     assert arm_counts(engine, START_US + 1) == {"mature": 1}

@@ -24,9 +24,26 @@ WITH ranked AS (
     SELECT d.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY received_at_us, journal_id, position) AS place
     FROM decision d WHERE experiment = :experiment
 ), first AS (SELECT * FROM ranked WHERE place = 1
+), seats AS (
+    SELECT d.unit, d.bot, MIN(d.received_at_us) AS first_at_us,
+        MIN(f.started_at_us) + CAST(:span AS BIGINT) AS closes_us,
+        MIN(CASE WHEN o.fill = 'replay' THEN o.received_at_us END) AS replayed_at_us
+    FROM ranked d JOIN first f ON f.unit = d.unit LEFT JOIN outcome o ON o.experiment = :experiment
+        AND o.kind = 'market' AND o.unit = d.unit AND o.bot = d.bot
+    GROUP BY d.unit, d.bot
+), doors AS (
+    SELECT s.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY first_at_us, bot) AS seat FROM seats s
+), shut AS (
+    SELECT d.unit, MIN(d.seat) AS seat FROM doors d WHERE d.seat > 1 AND (d.first_at_us > d.closes_us
+        OR NOT EXISTS (SELECT 1 FROM doors e WHERE e.unit = d.unit AND e.seat < d.seat
+            AND (e.replayed_at_us IS NULL OR e.replayed_at_us >= d.first_at_us)))
+    GROUP BY d.unit
+), counted AS (
+    SELECT d.unit, d.bot FROM doors d LEFT JOIN shut s ON s.unit = d.unit
+    WHERE s.seat IS NULL OR d.seat < s.seat
 ), reports AS (
-    SELECT o.* FROM outcome o WHERE o.experiment = :experiment AND o.kind = 'market'
-        AND EXISTS (SELECT 1 FROM ranked d WHERE d.unit = o.unit AND d.bot = o.bot)
+    SELECT o.* FROM outcome o JOIN counted c ON c.unit = o.unit AND c.bot = o.bot
+    WHERE o.experiment = :experiment AND o.kind = 'market'
 ), fills AS (
     SELECT unit, CASE COUNT(DISTINCT fill) WHEN 1 THEN MIN(fill) ELSE 'mixed' END AS fill
     FROM reports GROUP BY unit
@@ -35,7 +52,8 @@ WITH ranked AS (
     WHERE o.experiment = :experiment AND o.kind = 'trade'
 ), counted_trades AS (
     SELECT t.* FROM trade_rows t LEFT JOIN fills u ON u.unit = t.unit
-    WHERE u.fill IS NULL OR u.fill IN ('mixed', t.fill)
+    WHERE (u.fill IS NULL OR u.fill IN ('mixed', t.fill))
+        AND EXISTS (SELECT 1 FROM counted c WHERE c.unit = t.unit AND c.bot = t.bot)
 )
 SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
     f.received_at_us AS first_at_us, f.journal_id AS first_journal_id, f.position AS first_position,
@@ -49,7 +67,7 @@ SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.served_arm <> d.arm AND NOT d.forced)
         AS fallbacks,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.split_stale) AS stale,
-    (SELECT COUNT(DISTINCT bot) FROM ranked d WHERE d.unit = f.unit) AS bots,
+    (SELECT COUNT(*) FROM counted d WHERE d.unit = f.unit) AS bots,
     (SELECT COUNT(*) FROM reports o WHERE o.unit = f.unit) AS reported,
     (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit) AS trades,
     (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit AND t.pnl_micro > 0) AS trade_wins,
@@ -171,7 +189,10 @@ def marks(engine):
 
 def totals_are_derived(engine, experiment):
     """The law of unit totals, in plain SQL over decision and outcome rows."""
-    derived = rows(engine, DERIVED, experiment=experiment)
+    definition = rows(engine, "SELECT definition FROM experiment WHERE key = :e", e=experiment)
+    known = [msgspec.json.decode(row["definition"], type=Experiment) for row in definition]
+    span_us = (known[0].unit_duration_s + known[0].attribution_s) * 1_000_000 if known else None
+    derived = rows(engine, DERIVED, experiment=experiment, span=span_us)
     names = ", ".join(derived[0]) if derived else "unit"
     held = rows(engine, f"SELECT {names} FROM unit WHERE experiment = :e ORDER BY unit", e=experiment)
     assert [dict(row) for row in held] == [plain(row) for row in derived]

@@ -54,6 +54,7 @@ def test_what_is_odd_is_counted(filled, make):
         assert odd_counts(connection, "main") == {
             "parked_outcomes": 2,
             "stranger_outcomes": 1,
+            "late_bots": 0,
             "other_fill_trades": 1,
             "conflicts": 1,
             "dead_letters": 1,
