@@ -1,5 +1,6 @@
 """`abctl demo`: the whole loop on this machine, with real parts and real commands."""
 
+import contextlib
 import json
 import shlex
 import shutil
@@ -7,10 +8,11 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.options import JsonOption
 from cli.terminal import WIDTH, say
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ def demo(
     directory: DirectoryOption = DEMO_DIR,
     seed: SeedOption = 0,
     epochs: EpochsOption = 24,
+    as_json: JsonOption = False,
 ) -> None:
     """Train both arms, serve them, let bots trade, ramp the split, and report which arm is better.
 
@@ -56,10 +59,23 @@ def demo(
 
     need_training()
     from cli.demo_course import recorded_demo, simulated_demo
-    from cli.own_service import OwnService
+    from cli.terminal import print_json
 
     began = time.monotonic()
-    course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
+        facts = _played(course, directory, epochs)
+        seconds = time.monotonic() - began
+        _heading(f"Done in {seconds:.0f} s. Type next:")
+        _say_next(f"--data-dir {facts['data_dir']}")
+    if as_json:
+        print_json({**facts, "seconds": round(seconds, 3)})
+
+
+def _played(course: "DemoCourse", directory: Path, epochs: int) -> dict[str, object]:
+    """The whole course against a service of its own; what came of it."""
+    from cli.own_service import OwnService
+
     run = f"{time.time_ns() // 1_000_000:x}"
     service = OwnService(directory / f"{course.name}-{run}")
     _heading("The demo")
@@ -72,11 +88,20 @@ def demo(
         _train_and_promote(service, course, epochs)
         ledger = _trade_in_two_stages(service, course, run)
         _balance(service, ledger, run)
-        _show_end(service, course)
+        report = _show_end(service, course)
     finally:
         service.stop()
-    _heading(f"Done in {time.monotonic() - began:.0f} s. Type next:")
-    _say_next(f"--data-dir {service.data_dir}")
+    return {
+        "data_dir": str(service.data_dir),
+        "run": run,
+        "markets": len(ledger.played),
+        "decisions_sent": len(ledger.sent),
+        "decisions_answered": len(ledger.answered),
+        "planted": course.planted or None,
+        "verdict": report["verdict"],
+        "effect": report["effect"],
+        "pnl_effect": report["pnl_effect"],
+    }
 
 
 def _say_next(where: str) -> None:
@@ -165,10 +190,13 @@ def _balance(service: "OwnService", ledger: "Ledger", run: str) -> None:
         _say(line)
 
 
-def _show_end(service: "OwnService", course: "DemoCourse") -> None:
+def _show_end(service: "OwnService", course: "DemoCourse") -> dict[str, Any]:
+    """The last report, also as data."""
     from cli.demo_course import closing_sentence
 
     _run(service, "report", "--days", "7")
-    found = json.loads(service.command("report", "--days", "7", "--json"))["verdict"]
+    report: dict[str, Any] = json.loads(service.command("report", "--days", "7", "--json"))
+    found = report["verdict"]
     _say(closing_sentence(course, found["verdict"], found["more_units"]))
     _run(service, "status")
+    return report

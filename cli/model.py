@@ -86,6 +86,7 @@ def _course(world: str, data: Path | None, markets: int, seed: int) -> "Course":
 def starters(
     output: Annotated[Path, typer.Option(help="Folder for both artefacts.")] = Path("arms/starters"),
     check: Annotated[bool, typer.Option("--check", help="Only compare with what is there.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train the models that ship with abctl: preset fast, on the simulator, the same every time.
 
@@ -93,14 +94,15 @@ def starters(
     """
     from cli.failures import REFUSED
     from cli.starting import need_training
-    from cli.terminal import note
+    from cli.terminal import note, print_json
 
     need_training()
     from cli.lab import same_starters, train_starters
 
-    if not check:
-        train_starters(output, note)
-    elif not same_starters(output, note):
+    found = same_starters(output, note) if check else train_starters(output, note)
+    if as_json:
+        print_json({"same": found} if check else {"ids": found})
+    if check and not found:
         raise typer.Exit(REFUSED)
 
 

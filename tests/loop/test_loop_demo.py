@@ -107,6 +107,16 @@ def test_with_its_defaults_and_then_again(folder, tools):
 
 
 @pytest.mark.timeout(200)
+def test_for_programs_stdout_is_one_object(folder, monkeypatch):
+    monkeypatch.setenv("ABCTL_SPLIT_LEAD_S", "1.1")
+    facts = json.loads(demo(folder, *QUICK, "--markets", 20, "--json"))
+    assert (facts["markets"], facts["decisions_answered"]) == (20, 20 * 150)
+    assert facts["decisions_sent"] == facts["decisions_answered"]
+    assert facts["verdict"]["verdict"] == "cannot say yet"
+    assert check_report(Path(facts["data_dir"])) == 20
+
+
+@pytest.mark.timeout(200)
 def test_on_recorded_markets(folder, tools, shared_part, monkeypatch):
     """34 of the 36 markets of the second day; the demo says which are left out, and what teaches."""
     monkeypatch.setenv("ABCTL_SPLIT_LEAD_S", "1.1")
