@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.events import Event, Tell, tell_people, tell_programs
 from cli.options import DataDirOption
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     workers: Annotated[int | None, typer.Option(help="HTTP worker processes. [default: 1]")] = None,
     data_dir: DataDirOption = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Tell every event on stdout as a line of JSON: ready, stopping, ..."),
+    ] = False,
 ) -> None:
     """Run the service: HTTP workers, the private Valkey and the shipper to SQL.
 
@@ -49,10 +54,13 @@ def serve(
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = read_settings(port=port, host=host, workers=workers, data_dir=data_dir)
+    tell = tell_programs if as_json else tell_people
     with prepared(settings) as (supervisor, url):
         supervisor.start()
-        _announce(supervisor, url, settings.place)
+        _announce(supervisor, url, settings.place, tell)
         supervisor.run()
+        tell(Event("stopping", "abctl stops"))
+    tell(Event("stopped", "abctl has stopped"))
 
 
 def _end_now(_number: int, _frame: object) -> None:
@@ -60,13 +68,16 @@ def _end_now(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def _announce(supervisor: "Supervisor", url: str, place: "DataDir") -> None:
+def _announce(supervisor: "Supervisor", url: str, place: "DataDir", tell: Tell) -> None:
     """Says where the service answers, once it does."""
+    facts = {"url": url, "pid": os.getpid(), "data_dir": str(place.root.resolve())}
     if _is_ready_in_time(supervisor, url):
-        typer.echo(f"abctl serves at {url} (data in {place.root}); stop with Ctrl-C")
+        said = f"abctl serves at {url} (data in {place.root}); stop with Ctrl-C"
+        tell(Event("ready", said, facts))
     elif not supervisor.is_stopping:
         waited = f"{READY_TIMEOUT_S:.0f} s"
-        typer.echo(f"abctl listens at {url} but is not ready after {waited}: {url}/readyz says why")
+        said = f"abctl listens at {url} but is not ready after {waited}: {url}/readyz says why"
+        tell(Event("not_ready", said, {**facts, "waited_s": READY_TIMEOUT_S}))
 
 
 def _is_ready_in_time(supervisor: "Supervisor", url: str) -> bool:
