@@ -117,7 +117,16 @@ def write_artefact(
 
 def read_artefact(folder: Path) -> Artefact:
     """Read and check a folder, or say which file is wrong and why. Runs no model."""
-    contents = {name: _contents(folder / name) for name in _listed(folder)}
+    return artefact_of(folder, contents_of(folder))
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """The bytes of a folder's files by name, each read once: what is checked is what is kept."""
+    return {name: _contents(folder / name) for name in _listed(folder)}
+
+
+def artefact_of(folder: Path, contents: dict[str, bytes]) -> Artefact:
+    """The artefact that these bytes are. folder: for what is said."""
     for name in (CONFIG, GOLDEN, ONNX):
         if name not in contents:
             raise ArtefactError(f"{folder} has no {name}: export the model again")
@@ -186,7 +195,7 @@ def _id_of(contents: dict[str, bytes]) -> str:
 def _decoded(path: Path, content: bytes, kind: type[_Read]) -> _Read:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ArtefactError(f"{path}: {error}") from error
 
 

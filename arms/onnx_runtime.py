@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Golden, Output
 from arms.errors import ActError, ArtefactError
+from arms.onnx_wire import check_self_contained
 from arms.protocol import Acted
 from arms.schema import StateSchema
 
@@ -23,8 +24,6 @@ BUILT_IN_KINDS: Final = frozenset({"base", "transformer", IMPORTED})
 MAX_LENGTH: Final = 64
 ROW_SUM_TOLERANCE: Final = 1e-3
 TOLERANCE: Final = 1e-4  # of golden answers; values relative to the largest, if above 1
-# The protobuf bytes of an external-data entry whose key is "location": weights kept in another file.
-_EXTERNAL_DATA: Final = b"\x0a\x08location\x12"
 _LENGTHS: Final = tuple(np.array([n], dtype=np.int64) for n in range(MAX_LENGTH + 1))
 
 
@@ -125,8 +124,7 @@ def window_of(
 
 def session_of(onnx: bytes, name: str) -> ort.InferenceSession:
     """A single-threaded session over the bytes alone; a graph that wants other files is refused."""
-    if _EXTERNAL_DATA in onnx:
-        raise ArtefactError(f"the ONNX of {name} keeps its weights in another file: save it as one file")
+    check_self_contained(onnx, name)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -134,6 +132,7 @@ def session_of(onnx: bytes, name: str) -> ort.InferenceSession:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not .ort
     try:
         return ort.InferenceSession(onnx, sess_options=options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types
