@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PACKAGES := arms cli market router stats store
 MANIFESTS := pyproject.toml client/pyproject.toml
 
-.PHONY: setup demo test learning-full lint format bench docs starter-models clean
+.PHONY: setup demo test learning-full lint audit format bench docs starter-models clean chaos
 
 setup: $(VENV)/.installed-dev
 
@@ -19,6 +19,10 @@ test: setup
 learning-full: setup
 	ABCTL_TEST_LEARNING=full $(BIN)/pytest tests/test_learning.py $(ARGS)
 
+# 200 faults at seconds-long intervals, by a seed that is printed; both can be set: ABCTL_TEST_CHAOS_FAULTS, _SEED.
+chaos: setup
+	ABCTL_TEST_CHAOS=long $(BIN)/pytest -s --log-cli-level=INFO tests/chaos/test_chaos.py $(ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,6 +30,13 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/python docs/generate_cli.py --check
+
+# Asks osv.dev about every installed package. It needs the network, and fails without: not a part of lint.
+audit: setup
+	$(BIN)/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install --quiet 'pip-audit>=2.9,<3'
+	$(VENV)/audit/bin/pip-audit --vulnerability-service osv --skip-editable --progress-spinner off \
+		--path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -29,6 +29,7 @@ from router.service import Service, ServiceConfig, build
 from router.wire import DecideRequest
 from store.bindings import MemoryFirstSight
 from store.clock import wall_clock_us
+from store.pepper import pepper_of
 
 DECODER = msgspec.json.Decoder(DecideRequest)
 
@@ -41,7 +42,9 @@ def opened(folder: Path) -> Service:
     ensure_champions(engine)
     by = change.By("bench", "both arms")
     change.set_share(engine, "main", "transformer", "0.5", by, wall_clock_us, 0)
-    config = ServiceConfig(data_dir=place, default_experiment="main")
+    config = ServiceConfig(
+        data_dir=place, default_experiment="main", pepper=pepper_of("", place), is_local=True
+    )
     return build(config, engine, MemoryFirstSight(), wall_clock_us)
 
 

@@ -51,12 +51,14 @@ def add(
     Example: abctl arm add mine my_policy.onnx --window 5 --output logits
     """
     from cli.database import writing
-    from cli.registry import make_champion, register_onnx
+    from cli.finding import actor
+    from cli.registry import make_champion, register_folder, wrapped_onnx
     from cli.settings import read_settings
     from cli.terminal import print_json, say
 
-    with writing(read_settings(data_dir=data_dir)) as engine:
-        model_id = register_onnx(engine, name, onnx, window, output)
+    settings = read_settings(data_dir=data_dir)
+    with wrapped_onnx(name, onnx, window, output) as folder, writing(settings) as engine:
+        model_id = register_folder(engine, folder, actor())
         make_champion(engine, model_id, name, f"added from {onnx.name}")
     if as_json:
         print_json({"arm": name, "model": model_id})

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import redis
@@ -15,6 +16,8 @@ from store.data_dir import DataDir
 from store.experiments import every
 from store.ingest import marks_of
 from store.lease import Lease
+from store.recall import Recall
+from store.records import Experiment
 from store.shipper import Shipper, lag_bytes
 from store.stream import ShipmentStream, open_redis
 from store.writer import Writer
@@ -36,19 +39,42 @@ class Lane:
     shipper: Shipper
     writer: Writer
     lease: Lease
+    recall: Recall
+    is_leading: bool = False
 
     def step(self) -> int:
-        """One round: how many bytes were shipped or rows stored."""
-        moved = self.shipper.ship()
-        if self.lease.hold():
+        """One round: how many bytes were shipped or rows stored. A full Redis is emptied first."""
+        moved = 0
+        self.is_leading = self._leads()
+        if self.is_leading:
             stored = self.writer.step(block_ms=1)
             moved += stored.decisions + stored.outcomes + stored.duplicates + stored.conflicts + stored.dead
-        return moved
+        try:
+            return moved + self.shipper.ship()
+        except redis.OutOfMemoryError:
+            if not moved:
+                raise
+            return moved
 
-    def settle(self) -> None:
+    def _leads(self) -> bool:
+        """A full Redis gives no lease; two writers at once are no harm."""
+        try:
+            return self.lease.hold()
+        except redis.OutOfMemoryError:
+            return True
+
+    def vouch(self) -> None:
+        """Says that Redis remembers every first sight, where it does. A full one is given no word."""
+        with suppress(redis.OutOfMemoryError):
+            self.recall.vouch()
+
+    def settle(self, now_us: int) -> None:
         """Sends again what Redis lost, and takes over what another node took and never finished."""
         self.shipper.settle()
         self.writer.recover()
+        if self.is_leading:
+            with suppress(redis.OutOfMemoryError):
+                self.recall.step(now_us)
 
 
 class Carrier:
@@ -63,6 +89,7 @@ class Carrier:
         self._trouble = TroubleKeeper(data_dir.root, clock)
         self._lanes: dict[str, Lane] = {}
         self._stopping = False
+        self._next_vouch_s = 0.0
         self._next_settle_s = 0.0
         self._next_discovery_s = 0.0
 
@@ -100,6 +127,10 @@ class Carrier:
 
     def _round(self) -> int:
         now_s = time.monotonic()
+        if now_s >= self._next_vouch_s:  # first, for it needs no SQL
+            self._next_vouch_s = now_s + SETTLE_S
+            for lane in self._lanes.values():
+                lane.vouch()
         if now_s >= self._next_discovery_s:
             self._next_discovery_s = now_s + DISCOVER_S
             self._discover()
@@ -107,20 +138,27 @@ class Carrier:
         if now_s >= self._next_settle_s:
             self._next_settle_s = now_s + SETTLE_S
             for lane in self._lanes.values():
-                lane.settle()
+                lane.settle(self._clock())
         return moved
 
     def _discover(self) -> None:
         with self._engine.connect() as connection:
-            found = [experiment.key for experiment in every(connection)]
-        for key in found:
-            if key not in self._lanes:
-                stream = ShipmentStream(self._redis, key, self._node)
-                self._lanes[key] = Lane(
-                    Shipper(self._data_dir.journals / key, stream, self._marks),
-                    Writer(self._engine, key, stream, self._clock),
-                    Lease(self._redis, keys.leader(key, "writer"), self._node),
-                )
+            found = every(connection)
+        for experiment in found:
+            if experiment.key not in self._lanes:
+                self._lanes[experiment.key] = self._lane(experiment)
+            self._lanes[experiment.key].recall.experiment = experiment
+
+    def _lane(self, experiment: Experiment) -> Lane:
+        key = experiment.key
+        stream = ShipmentStream(self._redis, key, self._node)
+        shipper = Shipper(self._data_dir.journals / key, stream, self._marks)
+        return Lane(
+            shipper,
+            Writer(self._engine, key, stream, self._clock),
+            Lease(self._redis, keys.leader(key, "writer"), self._node),
+            Recall(self._redis, self._engine, experiment, shipper.ends, self._marks),
+        )
 
     def _marks(self, journals: list[str]) -> dict[str, int]:
         with self._engine.connect() as connection:

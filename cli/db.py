@@ -18,17 +18,14 @@ def upgrade(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None
 
     Example: abctl db upgrade
     """
+    from cli.database import migrated
+    from cli.masking import masked
     from cli.settings import read_settings
     from cli.terminal import print_json, say
     from store import schema
-    from store.sql import check_reachable, open_engine
 
-    settings = read_settings(data_dir=data_dir)
-    settings.place.prepare()
-    engine = open_engine(settings.sql_url)
-    check_reachable(engine)
-    changed = schema.upgrade(engine)
-    shown = engine.url.render_as_string(hide_password=True)
+    engine, changed = migrated(read_settings(data_dir=data_dir))
+    shown = masked(engine.url.render_as_string(hide_password=True))
     engine.dispose()
     if as_json:
         print_json({"database": shown, "revision": schema.HEAD, "changed": changed})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.masking import masked, one_line
 from cli.options import DataDirOption, JsonOption
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 def checked(name: str, check: "Callable[[Settings], tuple[str, str]]", settings: "Settings") -> Finding:
     """A check's finding; what it raises is the finding."""
     try:
-        return Finding(name, *check(settings))
+        state, text = check(settings)
+        return Finding(name, state, masked(text))
     except PackageNotFoundError:
         return Finding(name, *_NO_TRAINING)
     except Exception as error:  # noqa: BLE001 - whatever a part of this machine raises is the answer
-        return Finding(name, "bad", " ".join(str(error).split()))
+        return Finding(name, "bad", one_line(masked(" ".join(str(error).split()))))
 
 
 def _abctl(_settings: "Settings") -> tuple[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """name: ready, not_ready, stopping, stopped. said: in words."""
+    """name: ready, not_ready, restarting, restarted, restart_abandoned, stopping, stopped. said: in words."""
 
     name: str
     said: str

@@ -5,6 +5,8 @@
 130 interrupted (Ctrl-C) | 141 the reader of our output has gone
 """
 
+from cli.masking import masked, one_line
+
 OK, FAULT, USAGE, REFUSED, NOT_FOUND, CONFLICT, UNAVAILABLE = range(7)
 INTERRUPTED, READER_GONE = 130, 141
 
@@ -19,6 +21,10 @@ class Refused(CommandFailed):
     """The input breaks a rule."""
 
     exit_code = REFUSED
+
+
+class NotAllowed(Refused):
+    """The service wants a key, or another one."""
 
 
 class NotFound(CommandFailed):
@@ -39,7 +45,15 @@ class Unavailable(CommandFailed):
     exit_code = UNAVAILABLE
 
 
-_BY_STATUS = {404: NotFound, 409: Conflict, 503: Unavailable, 502: Unavailable, 504: Unavailable}
+_BY_STATUS = {
+    401: NotAllowed,
+    403: NotAllowed,
+    404: NotFound,
+    409: Conflict,
+    503: Unavailable,
+    502: Unavailable,
+    504: Unavailable,
+}
 
 
 def failure_of_status(status: int, detail: str) -> CommandFailed:
@@ -58,7 +72,11 @@ def exit_code_of(error: Exception) -> int | None:
 
 
 def sentence_of(error: Exception) -> str:
-    """The error in one line."""
+    """The error in one line, without secrets."""
+    return one_line(masked(_said(error)))
+
+
+def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"cannot use {error.filename}: {error.strerror}; name another file or directory"
     if type(error).__module__.startswith("sqlalchemy"):
@@ -75,8 +93,10 @@ _BY_NAME = {
     "UnknownDecision": NOT_FOUND,
     "UnknownArm": NOT_FOUND,
     "UnknownVersion": NOT_FOUND,
+    "UnknownKey": NOT_FOUND,
     "SplitMoved": CONFLICT,
     "ExperimentInUse": CONFLICT,
+    "KeyTaken": CONFLICT,
     "DataDirLocked": CONFLICT,
     "StoreUnavailable": UNAVAILABLE,
     "StoreError": REFUSED,

@@ -8,10 +8,20 @@ from typing import Any
 
 from cli.failures import Unavailable, failure_of_status
 from cli.settings import Settings
-from store.data_dir import DataDir, owned, read_service
-from store.errors import DataDirLocked
+from store import locks
+from store.data_dir import DataDir, read_service
 
 TIMEOUT_S = 30.0
+
+
+class _Straight(urllib.request.HTTPRedirectHandler):
+    """The service never redirects; who does is not the service, and gets no second request."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any) -> None:
+        """None: the answer is a failure as any other."""
+
+
+_OPENER = urllib.request.build_opener(_Straight)
 
 
 def service_url(settings: Settings) -> str | None:
@@ -36,11 +46,7 @@ def _lives(pid: int) -> bool:
 
 def is_locked(place: DataDir) -> bool:
     """A service holds its directory's lock; a stranger may have its number after a reboot."""
-    try:
-        with owned(place):
-            return False
-    except DataDirLocked:
-        return True
+    return locks.is_locked(place.lock)
 
 
 def call(
@@ -53,16 +59,21 @@ def call(
         data=None if body is None else json.dumps(body).encode(),
         headers={"content-type": "application/json", "x-abctl-actor": actor()},
     )
-    if settings.api_key:
-        request.add_header("authorization", f"Bearer {settings.api_key}")
+    _sign(request, settings)
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310
+        with _OPENER.open(request, timeout=timeout_s) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         raise failure_of_status(error.code, _detail(error)) from error
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Unavailable(f"the service at {url} does not answer: {reason}; see `abctl status`") from error
+
+
+def _sign(request: urllib.request.Request, settings: Settings) -> None:
+    """The key as a header that no redirect carries on."""
+    if settings.api_key:
+        request.add_unredirected_header("authorization", f"Bearer {settings.api_key}")
 
 
 def _detail(error: urllib.error.HTTPError) -> str:
@@ -72,10 +83,12 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return f"the service answered {error.code} {error.reason}"
 
 
-def readiness(url: str) -> str:
-    """ready, or what is missing before the service is."""
+def readiness(settings: Settings, url: str) -> str:
+    """ready, or what is missing before the service is: told to those who are known."""
+    request = urllib.request.Request(f"{url}/readyz")  # noqa: S310 - the user's own service
+    _sign(request, settings)
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as reply:  # noqa: S310
+        with _OPENER.open(request, timeout=5) as reply:
             return str(json.load(reply)["status"])
     except urllib.error.HTTPError as error:
         return _missing(error)

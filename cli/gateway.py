@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from cli.failures import NotFound
+from cli.database import found, nothing_yet, opened_engine, settle, shown
 from cli.finding import actor, call, is_locked, service_url
-from cli.settings import Settings
+from cli.settings import MAIN, Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -108,9 +108,8 @@ class DirectlyOnSql:
         self._engine = engine
         self._clock = wall_clock_us
         self._lead_us = round(settings.split_lead_s * 1e6)
-        own = settings.database_url == ""
-        shown = settings.place.database if own else engine.url.render_as_string(hide_password=True)
-        self.where = f"directly on {shown}: no service runs here"
+        place = shown(settings) if settings.database_url else settings.place.database
+        self.where = f"directly on {place}: no service runs here"
 
     def split(self, key: str) -> Shape:
         return self.split_history(key)[-1]
@@ -165,7 +164,7 @@ class DirectlyOnSql:
 
 
 class NothingYet:
-    """A data directory without a database. Looking makes nothing; the first change that holds makes it."""
+    """No database, or one without our tables. Looking makes nothing; the first change that holds makes it."""
 
     def __init__(self, settings: Settings, stack: ExitStack) -> None:
         self._settings = settings
@@ -179,8 +178,7 @@ class NothingYet:
     def _now(self) -> Gateway:
         """What is there by now, or the failure that says how to begin."""
         if self._made is None:
-            begin = "start with `abctl serve` or `abctl split set`, or name another --data-dir"
-            raise NotFound(f"nothing here yet: no database in {self._settings.data_dir}; {begin}")
+            raise nothing_yet(self._settings)
         return self._made
 
     def _founded(self) -> Gateway:
@@ -195,7 +193,7 @@ class NothingYet:
         from router.split_log import history_of
         from store.errors import UnknownExperiment
 
-        if key != self._settings.own_experiment:
+        if key != MAIN:
             raise UnknownExperiment(key)
         main = main_experiment(key, 0)
         return main, history_of(main, (first_split(main, "abctl"),))
@@ -258,26 +256,20 @@ def _defined(fields: Shape, now_us: int) -> "Experiment":
 
 @contextmanager
 def gateway(settings: Settings) -> Generator[Gateway]:
-    """The service where one runs, else SQL under the data directory's lock."""
+    """The service where one runs, else SQL under the data directory's lock, where that directory is there."""
     with ExitStack() as stack:
-        if service_url(settings) is None and _is_empty(settings):
+        if service_url(settings) is None and _is_untouched(settings):
             yield NothingYet(settings, stack)
         else:
             yield _opened(settings, stack)
 
 
-def _is_empty(settings: Settings) -> bool:
-    """No database of our own yet, and nobody is about to make it; a server's is not ours to ask for.
-
-    A path that cannot be used is an OSError.
-    """
-    if settings.database_url:
+def _is_untouched(settings: Settings) -> bool:
+    """Whether there is nothing of ours in the database yet, and no service about to begin."""
+    if is_locked(settings.place):
         return False
-    try:
-        settings.place.database.stat()
-    except FileNotFoundError:
-        return not ((settings.place.root / "lock").exists() and is_locked(settings.place))
-    return False
+    with found(settings) as engine:
+        return engine is None
 
 
 def _opened(settings: Settings, stack: ExitStack) -> Gateway:
@@ -285,8 +277,12 @@ def _opened(settings: Settings, stack: ExitStack) -> Gateway:
     url = _service_or_lock(settings, stack)
     if url is not None:
         return ThroughService(settings, url)
-    engine = opened_engine(settings)
-    stack.callback(engine.dispose)
+    engine = stack.enter_context(found(settings))
+    if engine is not None:
+        settle(settings, engine)
+    else:
+        engine = opened_engine(settings)
+        stack.callback(engine.dispose)
     return DirectlyOnSql(settings, engine)
 
 
@@ -300,6 +296,8 @@ def _service_or_lock(settings: Settings, stack: ExitStack) -> str | None:
         url = service_url(settings)
         if url is not None:
             return url
+        if settings.database_url and not settings.place.root.exists():
+            return None  # whoever needs no directory gets none
         try:
             stack.enter_context(owned(settings.place.prepare()))
         except DataDirLocked:
@@ -308,19 +306,3 @@ def _service_or_lock(settings: Settings, stack: ExitStack) -> str | None:
             time.sleep(0.1)
         else:
             return None
-
-
-def opened_engine(settings: Settings) -> "Engine":
-    """The database, reachable, migrated, with the default experiment in it."""
-    from router.definition import main_experiment
-    from router.snapshot import first_split
-    from store import experiments, schema
-    from store.clock import wall_clock_us
-    from store.sql import check_reachable, open_engine
-
-    engine = open_engine(settings.sql_url)
-    check_reachable(engine)
-    schema.upgrade(engine)
-    main = main_experiment(settings.own_experiment, wall_clock_us())
-    experiments.ensure(engine, main, first_split(main, "abctl"), "abctl")
-    return engine

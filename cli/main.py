@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import arm, data, db, demo, doctor, experiment, model, report, serve, split, status
+from cli import arm, data, db, demo, doctor, experiment, key, model, report, serve, split, status
 from cli.failures import INTERRUPTED, exit_code_of, sentence_of
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(experiment.app, name="experiment")
 app.add_typer(arm.app, name="arm")
 app.add_typer(model.app, name="model")
 app.add_typer(data.app, name="data")
+app.add_typer(key.app, name="key")
 app.add_typer(db.app, name="db")
 
 

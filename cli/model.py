@@ -1,5 +1,6 @@
 """`abctl model ...`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,14 +54,21 @@ def train(
             f"{epoch.line}  net PnL/market {signed_usd(epoch.pnl_usd)}  {epoch.samples_per_s:,.0f} samples/s"
         )
 
+    if register:
+        from cli.database import found
+
+        with found(settings):
+            pass  # a database that cannot be used is said before hours of training
     config = TrainingConfig(epochs=epochs, seed=seed)
     artefact, _ = train_artefact(arm, preset, _course(world, data, markets, seed), config, output, progress)
     if register:
         from cli.database import writing
-        from cli.registry import register_own_folder
+        from cli.finding import actor
+        from cli.registry import check_folder, register_folder
 
+        check_folder(output, artefact.arm)
         with writing(settings) as engine:
-            register_own_folder(engine, output, artefact.arm)
+            register_folder(engine, output, actor())
     if as_json:
         print_json({"id": artefact.id, "arm": artefact.arm, "folder": str(output)})
         return
@@ -120,15 +128,16 @@ def import_(
     Example: abctl model import my_policy.onnx --arm transformer --window 20
     """
     from cli.database import writing
-    from cli.registry import register_onnx, register_own_folder
+    from cli.finding import actor
+    from cli.registry import check_folder, register_folder, wrapped_onnx
     from cli.settings import read_settings
     from cli.terminal import print_json, say
 
-    with writing(read_settings(data_dir=data_dir)) as engine:
-        if file.is_dir():
-            model_id = register_own_folder(engine, file, arm)
-        else:
-            model_id = register_onnx(engine, arm, file, window, output)
+    settings = read_settings(data_dir=data_dir)
+    with ExitStack() as stack:
+        folder = file if file.is_dir() else stack.enter_context(wrapped_onnx(arm, file, window, output))
+        check_folder(folder, arm)
+        model_id = register_folder(stack.enter_context(writing(settings)), folder, actor())
     if as_json:
         print_json({"id": model_id, "arm": arm})
     else:
@@ -143,14 +152,14 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """
     import json
 
-    from cli.database import reading
+    from cli.database import looking
     from cli.settings import read_settings
     from cli.terminal import Table, note, print_json, show
     from store import models
 
-    with reading(read_settings(data_dir=data_dir)) as connection:
-        entries = models.listed(connection)
-        champions = set(models.champions(connection).values())
+    with looking(read_settings(data_dir=data_dir)) as connection:
+        entries = [] if connection is None else models.listed(connection)
+        champions = set() if connection is None else set(models.champions(connection).values())
     if as_json:
         found = [
             {"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions}
@@ -187,14 +196,14 @@ def promote(
 
     Example: abctl model promote 0f3a9c12 --arm base --reason "trained on the 26th"
     """
-    from cli.database import writing
+    from cli.database import existing
     from cli.failures import Refused
     from cli.registry import check_servable, make_champion
     from cli.settings import read_settings
     from cli.terminal import print_json, say
     from store import models
 
-    with writing(read_settings(data_dir=data_dir)) as engine:
+    with existing(read_settings(data_dir=data_dir)) as engine:
         with engine.connect() as connection:
             entry = models.find(connection, model)
         if arm is not None and arm != entry.arm:

@@ -17,6 +17,11 @@ from store.data_dir import DataDir, read_service
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
 _COMMAND = "from cli.main import main; main()"
+_OF_ANOTHER = {
+    *("ABCTL_URL", "ABCTL_HOST", "ABCTL_PORT", "ABCTL_WORKERS", "ABCTL_API_KEY", "ABCTL_KEY_PEPPER"),
+    *("ABCTL_DATABASE_URL", "ABCTL_REDIS_URL", "ABCTL_EXPERIMENT"),
+}
+"""Settings of the user's own service: one of ours must not touch its data."""
 _FOLLOWED = f"from cli.processes import follow; follow({{fd}}, {STOP_TIMEOUT_S}); {_COMMAND}"
 
 
@@ -100,7 +105,7 @@ class OwnService:
         self._life_fd = -1
 
     def _environment(self) -> dict[str, str]:
-        own = {k: v for k, v in os.environ.items() if k not in {"ABCTL_URL", "ABCTL_PORT"}}
+        own = {k: v for k, v in os.environ.items() if k not in _OF_ANOTHER}
         return {**own, "ABCTL_DATA_DIR": str(self.data_dir.resolve()), **self.environment}
 
     def _wait_until_ready(self) -> str:

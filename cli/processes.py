@@ -4,7 +4,6 @@ Nothing heavy is imported before a child has learned how to die with its supervi
 supervisor still prepares SQL and Valkey; only the word GO lets it begin.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -16,17 +15,20 @@ from pathlib import Path
 
 import msgspec
 
+from cli.log_lines import log_to_stderr
+
 DEATH_GRACE_S = 1.0
 """How long a child may still answer after its supervisor has died."""
-LAST_WORDS_BYTES = 512
+WORDS_BYTES = 512
 GO = b"go\n"
-LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
+READY = b"ready\n"
 
 
 class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a child reads from its stdin: not from arguments or environment, for it may hold a password.
 
-    life_fd ends when the supervisor dies; into words_fd a child writes why it cannot go on.
+    life_fd ends when the supervisor dies. Into words_fd, a pipe of its own, a child writes READY, or a line
+    that says why it is not, or why it cannot go on.
     """
 
     data_dir: str
@@ -37,9 +39,11 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     split_lead_s: float
     fsync_interval_s: float
     journal_quota_bytes: int
+    pepper: bytes
+    is_local: bool
     listen_fd: int
     life_fd: int
-    words_fd: int
+    words_fd: int = -1
 
 
 def follow(life_fd: int, grace_s: float) -> None:
@@ -65,15 +69,22 @@ def shipper() -> None:
 
 
 def _run(work: Callable[[ProcessConfig], None]) -> None:
-    config = msgspec.json.decode(sys.stdin.buffer.readline(), type=ProcessConfig)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # its meaning is the supervisor's business
+    told = sys.stdin.buffer.readline()
+    if not told:
+        sys.exit("the service ended before it was prepared")
+    config = msgspec.json.decode(told, type=ProcessConfig)
     follow(config.life_fd, DEATH_GRACE_S)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    log_to_stderr()
     try:
         work(config)
     except Exception as error:
-        words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        os.write(config.words_fd, words.encode()[:LAST_WORDS_BYTES] + b"\n")
+        _say(config, f"{type(error).__name__}: {error}")
         raise
+
+
+def _say(config: ProcessConfig, words: str) -> None:
+    os.write(config.words_fd, " ".join(words.split()).encode()[:WORDS_BYTES] + b"\n")
 
 
 def _await_go() -> None:
@@ -85,7 +96,10 @@ def _serve_http(config: ProcessConfig) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = config.metrics_dir
     import uvicorn
 
+    from cli.draining import DrainingServer
+    from cli.open_files import CONNECTIONS, room_for_connections
     from router.app import create_app
+    from router.connection import Limits, bounded
     from router.service import ServiceConfig, build
     from store.bindings import RedisFirstSight
     from store.clock import wall_clock_us
@@ -97,6 +111,8 @@ def _serve_http(config: ProcessConfig) -> None:
         ServiceConfig(
             data_dir=DataDir(Path(config.data_dir)),
             default_experiment=config.experiment,
+            pepper=config.pepper,
+            is_local=config.is_local,
             split_lead_s=config.split_lead_s,
             fsync_interval_s=config.fsync_interval_s,
             journal_quota_bytes=config.journal_quota_bytes,
@@ -105,18 +121,24 @@ def _serve_http(config: ProcessConfig) -> None:
         RedisFirstSight(config.redis_url),
         wall_clock_us,
     )
-    server = uvicorn.Server(
+
+    def say_whether_ready() -> None:
+        _say(config, "; ".join(service.missing()) or READY.decode())
+
+    server = DrainingServer(
         uvicorn.Config(
             create_app(service),
             loop="uvloop",
-            http="httptools",
+            http=bounded(Limits(connections=room_for_connections(CONNECTIONS))),
+            ws="none",
             lifespan="on",
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
-        )
+        ),
+        say_whether_ready,
     )
     server.run(sockets=[socket.socket(fileno=config.listen_fd)])
     if not server.started:

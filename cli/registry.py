@@ -1,6 +1,8 @@
 """Puts models into the registry and makes them serve, with every check that a service makes."""
 
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -15,41 +17,41 @@ if TYPE_CHECKING:
 
 
 def register_folder(engine: "Engine", folder: Path, by: str) -> str:
-    """Puts an artefact folder into the registry; returns its id."""
-    from arms.artefact import CONFIG, FILES, read_artefact
+    """Puts an artefact folder that was checked into the registry; returns its id."""
+    from arms.artefact import CONFIG, artefact_of, contents_of
     from store import models
 
-    artefact = read_artefact(folder)
-    content = {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    content = contents_of(folder)
+    artefact = artefact_of(folder, content)
     facts = content[CONFIG].decode()
     models.register(engine, models.ModelEntry(artefact.id, artefact.arm, facts, wall_clock_us(), by), content)
     return artefact.id
 
 
-def register_own_folder(engine: "Engine", folder: Path, arm: str | None) -> str:
-    """The same for a user's folder: what a service would refuse is refused here; so is another arm's."""
+def check_folder(folder: Path, arm: str) -> None:
+    """What a service would refuse of a user's folder is refused here; so is a model of another arm."""
     from arms.artefact import read_artefact
     from arms.protocol import loader_of
     from arms.schema import MARKET_V1
 
     artefact = read_artefact(folder)
-    if arm is not None and artefact.arm != arm:
+    if artefact.arm != arm:
         raise Refused(
             f"{folder} says it is a model of arm {artefact.arm!r}, not {arm!r}: give --arm {artefact.arm}"
         )
     loader_of(artefact.kind)(artefact, MARKET_V1)
-    return register_folder(engine, folder, actor())
 
 
-def register_onnx(engine: "Engine", arm: str, file: Path, window: int, output: str) -> str:
-    """Wraps a plain ONNX file as an artefact and registers it."""
+@contextmanager
+def wrapped_onnx(arm: str, file: Path, window: int, output: str) -> Generator[Path]:
+    """A plain ONNX file as an artefact folder, checked; it is gone afterwards."""
     from arms.onnx_import import import_onnx
     from arms.schema import MARKET_V1
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "model"
         import_onnx(file, place, arm, window, MARKET_V1, _known_output(output))
-        return register_folder(engine, place, actor())
+        yield place
 
 
 def _known_output(name: str) -> "Output":

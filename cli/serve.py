@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,10 +21,10 @@ from cli.options import DataDirOption
 if TYPE_CHECKING:
     from socket import socket
 
+    from cli.child import Child
     from cli.settings import Settings
     from cli.supervisor import Supervisor
     from store.data_dir import DataDir
-    from store.valkey import PrivateValkey
 
 READY_TIMEOUT_S = 60.0
 _DEATHS_AT_START = 2
@@ -45,39 +46,69 @@ def serve(
     """Run the service: HTTP workers, the private Valkey and the shipper to SQL.
 
     Example: abctl serve --port 8711 --data-dir .abctl
+
+    TERM or Ctrl-C ends it: what was asked is answered, and what is journaled goes to SQL first.
+
+    HUP replaces the workers one by one, as after an upgrade of abctl: none ends before its successor is
+    ready, and it sends its callers away with `Connection: close`. The process to signal is the "pid" in
+    service.json of the data directory. Settings stay those of the start; one more worker lives meanwhile.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_now)
-    from cli.processes import LOG_FORMAT
+    interruption = Interruption()
+    interruption.listen()
+    from cli.log_lines import log_to_stderr
     from cli.settings import read_settings
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    log_to_stderr()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = read_settings(port=port, host=host, workers=workers, data_dir=data_dir)
     tell = tell_programs if as_json else tell_people
-    with prepared(settings) as (supervisor, url):
+    with prepared(settings, tell) as (supervisor, url):
         supervisor.start()
-        _announce(supervisor, url, settings.place, tell)
+        interruption.check()
+        _announce(supervisor, url, settings.place)
         supervisor.run()
         tell(Event("stopping", "abctl stops"))
     tell(Event("stopped", "abctl has stopped"))
 
 
-def _end_now(_number: int, _frame: object) -> None:
-    """TERM or Ctrl-C before there is anything to stop in order: what was opened is closed."""
-    raise SystemExit(0)
+@dataclass(slots=True)
+class Interruption:
+    """The first signal to end before there is anything to stop in order: what was opened is closed.
+
+    Later ones do not disturb that. Python swallows what is raised in the callback of a weak reference, as
+    imports have them: `check` raises it again.
+    """
+
+    was_asked: bool = False
+
+    def listen(self) -> None:
+        """From here on; `nohup` stays in force."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._end)
+
+    def check(self) -> None:
+        """Ends, if that was asked for."""
+        if self.was_asked:
+            raise SystemExit(0)
+
+    def _end(self, _number: int, _frame: object) -> None:
+        if not self.was_asked:
+            self.was_asked = True
+            raise SystemExit(0)
 
 
-def _announce(supervisor: "Supervisor", url: str, place: "DataDir", tell: Tell) -> None:
+def _announce(supervisor: "Supervisor", url: str, place: "DataDir") -> None:
     """Says where the service answers, once it does."""
     facts = {"url": url, "pid": os.getpid(), "data_dir": str(place.root.resolve())}
     if _is_ready_in_time(supervisor, url):
         said = f"abctl serves at {url} (data in {place.root}); stop with Ctrl-C"
-        tell(Event("ready", said, facts))
+        supervisor.tell(Event("ready", said, facts))
     elif not supervisor.is_stopping:
         waited = f"{READY_TIMEOUT_S:.0f} s"
         said = f"abctl listens at {url} but is not ready after {waited}: {url}/readyz says why"
-        tell(Event("not_ready", said, {**facts, "waited_s": READY_TIMEOUT_S}))
+        supervisor.tell(Event("not_ready", said, {**facts, "waited_s": READY_TIMEOUT_S}))
 
 
 def _is_ready_in_time(supervisor: "Supervisor", url: str) -> bool:
@@ -100,13 +131,16 @@ def _is_ready(url: str) -> bool:
 
 
 @contextmanager
-def prepared(settings: "Settings") -> Generator[tuple["Supervisor", str]]:
+def prepared(settings: "Settings", tell: Tell) -> Generator[tuple["Supervisor", str]]:
     """Everything a service needs, opened under the data directory's lock; closed again afterwards."""
+    from cli.database import check_experiment_early
     from cli.listening import listening_socket, url_of
+    from cli.supervisor import Supervisor
     from store.clock import wall_clock_us
     from store.data_dir import ServiceFile, owned, read_service, write_service
     from store.valkey import PrivateValkey
 
+    check_experiment_early(settings)
     place = settings.place.prepare()
     with ExitStack() as stack:
         stack.enter_context(owned(place))
@@ -115,40 +149,45 @@ def prepared(settings: "Settings") -> Generator[tuple["Supervisor", str]]:
         valkey = None if settings.redis_url else PrivateValkey(place)
         if valkey is not None:
             stack.callback(valkey.stop)
-        supervisor = _supervisor(settings, listener, valkey, stack)
+        supervisor = Supervisor(listener, valkey, *_children(settings, listener, _life(stack)), tell)
         stack.callback(supervisor.stop)
         supervisor.tend_children()
         if valkey is not None:
             valkey.ensure()
-        _prepare_database(settings)
+        _prepare_database(settings, listener)
         url = url_of(listener, settings.host)
         write_service(place, ServiceFile(url, os.getpid(), wall_clock_us()))
         stack.callback(place.service_file.unlink, missing_ok=True)
         yield supervisor, url
 
 
-def _prepare_database(settings: "Settings") -> None:
-    from cli.gateway import opened_engine
+def _prepare_database(settings: "Settings", listener: "socket") -> None:
+    from cli.database import check_experiment, opened_engine
+    from cli.entrance import checked
     from cli.starters import ensure_champions
+    from cli.terminal import note
+    from store.pepper import pepper_of
 
     engine = opened_engine(settings)
+    check_experiment(settings, engine)
     ensure_champions(engine)
+    warning = checked(listener, engine, pepper_of(settings.key_pepper, settings.place))
     engine.dispose()
+    if warning:
+        note(warning)
 
 
-def _supervisor(
-    settings: "Settings", listener: "socket", valkey: "PrivateValkey | None", stack: ExitStack
-) -> "Supervisor":
-    import msgspec
-
+def _children(settings: "Settings", listener: "socket", life_fd: int) -> "tuple[list[Child], Child]":
+    """The workers, and the shipper."""
+    from cli.child import Child
+    from cli.entrance import is_local
     from cli.processes import ProcessConfig
-    from cli.supervisor import Child, Supervisor
+    from store.pepper import pepper_of
     from store.valkey import private_url
 
     place = settings.place
     shutil.rmtree(place.metrics, ignore_errors=True)
     place.metrics.mkdir(mode=0o700)
-    life_fd, words_fd, said_fd = _pipes(stack)
     config = ProcessConfig(
         data_dir=str(place.root.resolve()),
         metrics_dir=str(place.metrics.resolve()),
@@ -158,21 +197,18 @@ def _supervisor(
         split_lead_s=settings.split_lead_s,
         fsync_interval_s=settings.fsync_interval_s,
         journal_quota_bytes=settings.journal_quota_bytes,
+        pepper=pepper_of(settings.key_pepper, place),
+        is_local=is_local(listener),
         listen_fd=listener.fileno(),
         life_fd=life_fd,
-        words_fd=words_fd,
     )
-    said = msgspec.json.encode(config)
-    shared = (life_fd, words_fd)
-    workers = [Child("worker", said, (listener.fileno(), *shared)) for _ in range(settings.workers)]
-    return Supervisor(listener, valkey, workers, Child("shipper", said, shared), said_fd)
+    workers = [Child("worker", config, (listener.fileno(), life_fd)) for _ in range(settings.workers)]
+    return workers, Child("shipper", config, (life_fd,))
 
 
-def _pipes(stack: ExitStack) -> tuple[int, int, int]:
-    """life_fd, which closes when we die; words_fd, where children say why they end; its other end."""
+def _life(stack: ExitStack) -> int:
+    """The end of a pipe that is at its end when we die."""
     life_read, life_write = os.pipe()
-    words_read, words_write = os.pipe()
-    os.set_blocking(words_read, False)
-    for fd in (life_read, life_write, words_read, words_write):
+    for fd in (life_read, life_write):
         stack.callback(os.close, fd)
-    return life_read, words_write, words_read
+    return life_read

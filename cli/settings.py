@@ -6,9 +6,8 @@ docs/settings.md is the table of these fields for users.
 import os
 import tomllib
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,7 +20,13 @@ from store.data_dir import DataDir
 
 PREFIX = "ABCTL_"
 FILE = "abctl.toml"
-BESIDE_SETTINGS = {"ABCTL_ACTOR", "ABCTL_PROCESS"}
+PEPPER_CHARACTERS_MIN = 32
+MAIN = "main"
+"""The experiment that exists from the start."""
+BESIDE_SETTINGS = {
+    "ABCTL_ACTOR",
+    *("ABCTL_PUBLISH", "ABCTL_POSTGRES_PASSWORD", "ABCTL_LB_BIND", "ABCTL_API1", "ABCTL_API2"),  # deploy/
+}
 
 
 class Settings(BaseSettings):
@@ -34,17 +39,17 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".abctl")
     host: str = "127.0.0.1"
     port: int = Field(default=8711, ge=0, le=65535)
-    database_url: str = ""
-    redis_url: str = ""
-    experiment: str = "main"
+    database_url: str = Field(default="", repr=False)
+    redis_url: str = Field(default="", repr=False)
+    experiment: str = MAIN
     url: str = ""
-    api_key: str = ""
+    api_key: str = Field(default="", repr=False)
+    key_pepper: str = Field(default="", repr=False)
     shared: str = "../shared"
     workers: int = Field(default=1, ge=1, le=64)
     split_lead_s: float = Field(default=2.0, gt=1.0, le=60.0)
     fsync_interval_s: float = Field(default=0.05, gt=0.0, le=10.0)
     journal_quota_bytes: int = Field(default=2 << 30, ge=1 << 20)
-    _flags: frozenset[str] = PrivateAttr(default=frozenset())
 
     @classmethod
     def settings_customise_sources(
@@ -65,11 +70,36 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} must begin with http:// or https://")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_sql(cls, value: str) -> str:
+        if value and not value.startswith(
+            ("postgresql://", "postgresql+psycopg://", "postgres://", "sqlite://")
+        ):
+            raise ValueError(
+                "must begin with postgresql:// or sqlite://, for example postgresql://user@host/abctl"
+            )
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_header(cls, value: str) -> str:
+        if not (value.isascii() and value.isprintable()) or " " in value:
+            raise ValueError("must be one word of printable ASCII, as `abctl key create` printed it")
+        return value
+
+    @field_validator("key_pepper")
+    @classmethod
+    def _is_long(cls, value: str) -> str:
+        if value and len(value) < PEPPER_CHARACTERS_MIN:
+            raise ValueError(f"must have {PEPPER_CHARACTERS_MIN} characters or more: openssl rand -hex 32")
         return value
 
     @property
@@ -82,27 +112,16 @@ class Settings(BaseSettings):
         """The database: SQLite in the data directory unless another is named."""
         return self.database_url or f"sqlite:///{self.place.database.resolve()}"
 
-    def with_flags(self, names: frozenset[str]) -> Self:
-        """Remembers which settings came from flags."""
-        self._flags = names
-        return self
-
-    @property
-    def own_experiment(self) -> str:
-        """The experiment that exists from the start. A flag only names one: a typo makes none."""
-        return "main" if "experiment" in self._flags else self.experiment
-
 
 def read_settings(**flags: object) -> Settings:
     """The settings, or one sentence that names the one that is wrong. Flags that are None were not given."""
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]
+        return Settings(**given)  # type: ignore[arg-type]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{FILE} is not TOML: {error}; mend it or move it away") from error
     except ValidationError as error:
         raise _refused(error) from error
-    return settings.with_flags(frozenset(given))
 
 
 def _refused(error: ValidationError) -> Refused:

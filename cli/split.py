@@ -1,15 +1,12 @@
 """`abctl split ...`."""
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from cli.options import DataDirOption, ExperimentOption, JsonOption, ReasonOption, UrlOption, WaitOption
-
-if TYPE_CHECKING:
-    from cli.settings import Settings
+from cli.asked import Asked, with_asked
+from cli.options import ReasonOption, WaitOption
 
 Shape = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, help="Show and change which share of units each arm gets.")
@@ -17,12 +14,8 @@ ShareArgument = Annotated[str, typer.Argument(help="Share of units, 0 to 1, a mu
 
 
 @app.command()
-def show(
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@with_asked
+def show(asked: Asked) -> None:
     """Show the newest split.
 
     Example: abctl split show
@@ -30,24 +23,22 @@ def show(
     from cli.gateway import gateway
     from cli.terminal import note
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     with gateway(settings) as facts:
         split = facts.split(settings.experiment)
         where = facts.where
-    _print(split, as_json)
+    _print(split, asked.as_json)
     note(f"({where})")
 
 
 @app.command(name="set")
+@with_asked
 def set_(
+    asked: Asked,
     arm: Annotated[str, typer.Argument(help="Arm that gets the share.")],
     share: ShareArgument,
     reason: ReasonOption = "",
     wait: WaitOption = True,
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Give an arm a share; it trades with the control only. No unit that has its arm already is moved.
 
@@ -56,7 +47,7 @@ def set_(
     from cli.gateway import gateway
     from router.splits import share_millionths
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     share_millionths(share)
     with gateway(settings) as facts:
         split = facts.set_share(settings.experiment, arm, share, reason)
@@ -64,18 +55,16 @@ def set_(
     _announce(split, where)
     if wait:
         _wait_for(split)
-    _print(split, as_json)
+    _print(split, asked.as_json)
 
 
 @app.command()
+@with_asked
 def restore(
+    asked: Asked,
     version: Annotated[int, typer.Argument(help="Version to reinstate verbatim.")],
     reason: ReasonOption = "",
     wait: WaitOption = True,
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Reinstate an earlier version's table exactly, as a new version.
 
@@ -83,23 +72,19 @@ def restore(
     """
     from cli.gateway import gateway
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     with gateway(settings) as facts:
         split = facts.restore(settings.experiment, version, reason)
         where = facts.where
     _announce(split, where)
     if wait:
         _wait_for(split)
-    _print(split, as_json)
+    _print(split, asked.as_json)
 
 
 @app.command()
-def history(
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@with_asked
+def history(asked: Asked) -> None:
     """Show every version of the split: who, when and why.
 
     Example: abctl split history
@@ -108,10 +93,10 @@ def history(
     from cli.terminal import Table, print_json, time_text
     from cli.terminal import show as show_table
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     with gateway(settings) as facts:
         splits = facts.split_history(settings.experiment)
-    if as_json:
+    if asked.as_json:
         print_json(splits)
         return
     rows = [
@@ -123,13 +108,11 @@ def history(
 
 
 @app.command()
+@with_asked
 def kill(
+    asked: Asked,
     arm: Annotated[str, typer.Argument(help="Arm that must not serve any more.")],
     reason: ReasonOption = "",
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Stop an arm at once; the control answers instead, also after restarts, until it is lifted.
 
@@ -139,20 +122,19 @@ def kill(
     """
     from cli.killing import kill_arm
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     where = kill_arm(settings, arm, reason)
     told = f"{arm} is killed in {settings.experiment} and serves nothing from 0.25 s after now"
-    _told(f"{told}; lift it: abctl split lift {arm}", where, _kill_shape(settings, arm, "killed"), as_json)
+    shape = _kill_shape(settings.experiment, arm, "killed")
+    _told(f"{told}; lift it: abctl split lift {arm}", where, shape, asked.as_json)
 
 
 @app.command()
+@with_asked
 def lift(
+    asked: Asked,
     arm: Annotated[str, typer.Argument(help="Arm that may serve again.")],
     reason: ReasonOption = "",
-    experiment: ExperimentOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Lift the kill of an arm.
 
@@ -160,14 +142,14 @@ def lift(
     """
     from cli.killing import lift_arm
 
-    settings = _settings(experiment, data_dir, url)
+    settings = asked.settings()
     where = lift_arm(settings, arm, reason)
-    told = f"{arm} may serve again in {settings.experiment}"
-    _told(told, where, _kill_shape(settings, arm, "lifted"), as_json)
+    shape = _kill_shape(settings.experiment, arm, "lifted")
+    _told(f"{arm} may serve again in {settings.experiment}", where, shape, asked.as_json)
 
 
-def _kill_shape(settings: "Settings", arm: str, state: str) -> dict[str, str]:
-    return {"experiment": settings.experiment, "arm": arm, "state": state}
+def _kill_shape(experiment: str, arm: str, state: str) -> dict[str, str]:
+    return {"experiment": experiment, "arm": arm, "state": state}
 
 
 def _told(sentence: str, where: str, shape: dict[str, str], as_json: bool) -> None:
@@ -178,12 +160,6 @@ def _told(sentence: str, where: str, shape: dict[str, str], as_json: bool) -> No
     else:
         say(sentence)
     note(f"({where})")
-
-
-def _settings(experiment: str | None, data_dir: Path | None, url: str | None) -> "Settings":
-    from cli.settings import read_settings
-
-    return read_settings(experiment=experiment, data_dir=data_dir, url=url)
 
 
 def _effective_us(split: Shape) -> int:

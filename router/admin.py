@@ -4,16 +4,17 @@ import logging
 from typing import Annotated, Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 from router import change, kills, trace
-from router.assignment import UNSTORABLE, Split
+from router.assignment import Split
 from router.body import check_json, content_type_of
 from router.change import By
 from router.definition import experiment_of
 from router.errors import UnknownArm
+from router.front import Actor, Caller, Storable, entitled
 from router.openapi import ERRORS, answers
 from router.problems import invalid, shown
 from router.service import Service
@@ -26,12 +27,6 @@ from store.records import Experiment, Fill
 _LOG = logging.getLogger("abctl.router")
 _DAYS = 7
 _SHARE_CHARACTERS = 40
-
-
-def _storable(text: str) -> str:
-    if UNSTORABLE.search(text):
-        raise ValueError("must not hold control characters or lone surrogates")
-    return text
 
 
 def _share(value: object) -> object:
@@ -47,8 +42,6 @@ def needs_json(request: Request) -> None:
     check_json(content_type_of(request.scope))
 
 
-Storable = AfterValidator(_storable)
-Actor = Annotated[str, Storable, Header(alias="X-Abctl-Actor", min_length=1, max_length=128)]
 Key = Annotated[str, Storable, Path(max_length=63, description="The experiment's key.")]
 DecisionId = Annotated[str, Storable, Path(max_length=128)]
 OptionalKey = Annotated[str | None, Query(max_length=63, pattern=r"^[a-z0-9_-]+$")]
@@ -83,7 +76,7 @@ def json_response(value: object) -> Response:
 
 def admin_routes(service: Service) -> APIRouter:
     """The routes of one worker."""
-    routes = APIRouter(prefix="/v1", responses=ERRORS)
+    routes = APIRouter(prefix="/v1", responses=ERRORS, dependencies=[Depends(entitled)])
     _experiments(routes, service)
     _splits(routes, service)
     _kills(routes, service)
@@ -93,10 +86,12 @@ def admin_routes(service: Service) -> APIRouter:
 
 def _experiments(routes: APIRouter, service: Service) -> None:
     @routes.get("/experiments", tags=["experiments"], responses=answers("Experiments"))
-    def list_experiments() -> Response:
-        """All experiments."""
+    def list_experiments(caller: Caller) -> Response:
+        """All experiments; of a key for one experiment, that one."""
         with service.engine.connect() as connection:
-            return json_response({"experiments": experiments.every(connection)})
+            found = experiments.every(connection)
+        mine = [e for e in found if caller.experiment in {None, e.key}]
+        return json_response({"experiments": mine})
 
     @routes.get("/experiments/{key}", tags=["experiments"], responses=answers("Experiment"))
     def get_experiment(key: Key) -> Response:
@@ -104,12 +99,12 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         return json_response(_experiment(service, key))
 
     @routes.put("/experiments/{key}", tags=["experiments"], responses=answers("Experiment"))
-    def put_experiment(key: Key, definition: dict[str, Any], x_abctl_actor: Actor = "http") -> Response:
+    def put_experiment(key: Key, definition: dict[str, Any], actor: Actor) -> Response:
         """Creates an experiment, or defines one anew that has no decisions yet."""
         experiment = experiment_of({**definition, "key": definition.get("key", key)}, service.clock())
         if experiment.key != key:
             raise invalid("key", f"the path says {key!r}, the body {experiment.key!r}: make them agree")
-        experiments.create(service.engine, experiment, first_split(experiment, x_abctl_actor), x_abctl_actor)
+        experiments.create(service.engine, experiment, first_split(experiment, actor), actor)
         return json_response(_experiment(service, key))
 
     @routes.post(
@@ -118,9 +113,9 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         responses=answers("Experiment"),
         dependencies=[Depends(needs_json)],
     )
-    def archive_experiment(key: Key, x_abctl_actor: Actor = "http") -> Response:
+    def archive_experiment(key: Key, actor: Actor) -> Response:
         """Closes an experiment: it takes no new decisions; outcomes of its units are still taken."""
-        experiments.archive(service.engine, key, service.clock(), x_abctl_actor)
+        experiments.archive(service.engine, key, service.clock(), actor)
         return json_response(_experiment(service, key))
 
 
@@ -144,9 +139,9 @@ def _splits(routes: APIRouter, service: Service) -> None:
         return json_response({"splits": shapes})
 
     @routes.put("/experiments/{key}/split", tags=["split"], responses=answers("Split"))
-    def put_split(key: Key, body: SplitChange, x_abctl_actor: Actor = "http") -> Response:
+    def put_split(key: Key, body: SplitChange, actor: Actor) -> Response:
         """Changes the split; 409 where somebody else did meanwhile."""
-        return json_response(split_shape(_changed(key, body, By(x_abctl_actor, body.reason))))
+        return json_response(split_shape(_changed(key, body, By(actor, body.reason))))
 
     def _changed(key: str, body: SplitChange, by: By) -> Split:
         if body.restore is not None and body.arm is None and body.share is None:
@@ -159,7 +154,7 @@ def _splits(routes: APIRouter, service: Service) -> None:
 
 def _kills(routes: APIRouter, service: Service) -> None:
     @routes.put("/experiments/{key}/kill", tags=["split"], responses=answers("Kills"))
-    def put_kill(key: Key, body: KillChange, x_abctl_actor: Actor = "http") -> Response:
+    def put_kill(key: Key, body: KillChange, actor: Actor) -> Response:
         """Kills an arm on this node at once, or lifts its kill. Needs neither SQL nor Redis."""
         view = service.desk.snapshot.views.get(key)
         if view is None:
@@ -167,13 +162,14 @@ def _kills(routes: APIRouter, service: Service) -> None:
         if body.arm not in view.experiment.arms:
             raise UnknownArm(shown(body.arm), list(view.experiment.arms))
         root = service.config.data_dir.root
-        kill = kills.Kill(key, body.arm, service.clock(), x_abctl_actor, body.reason)
+        kill = kills.Kill(key, body.arm, service.clock(), actor, body.reason)
         if body.state == "killed":
             in_force = kills.add_kill(root, kill)
         else:
             in_force = kills.lift_kill(root, key, body.arm)
         service.obey_kills()
-        _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, x_abctl_actor, body.reason)
+        kills.note_change(service.config.data_dir, kill, body.state)
+        _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, actor, body.reason)
         return json_response({"kills": in_force})
 
 
@@ -190,9 +186,10 @@ def _reports(routes: APIRouter, service: Service) -> None:
         return json_response({**report["verdict"], "effect": report["effect"], "as_of": report["as_of"]})
 
     @routes.get("/decisions/{decision_id}", tags=["report"], responses=answers("Trace"))
-    def get_decision(decision_id: DecisionId, experiment: OptionalKey = None) -> Response:
+    def get_decision(decision_id: DecisionId, caller: Caller, experiment: OptionalKey = None) -> Response:
         """A decision as SQL holds it, with its outcomes and conflicts."""
         key = experiment or service.config.default_experiment
+        caller.check_experiment(key)
         return json_response(trace.decision(service.engine, key, decision_id))
 
 

@@ -10,11 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from router import metrics
 from router.admin import admin_routes
-from router.body import Disconnected, read_body, replayed, send_problem
 from router.errors import (
     BadHistory,
     BadKillFile,
@@ -28,33 +27,45 @@ from router.errors import (
     UnknownArm,
     UnknownVersion,
 )
+from router.front import Caller, Front
 from router.hot import HotPaths
 from router.openapi import complete
 from router.problems import Problem
 from router.service import Service
 from store.errors import (
+    BadExport,
+    BadKey,
     DataDirLocked,
     ExperimentInUse,
     JournalFull,
+    KeyTaken,
+    NotExported,
     RecordTooLarge,
     SchemaTooNew,
     SplitMoved,
     StoreError,
     StoreUnavailable,
+    TargetExists,
     UnknownDecision,
     UnknownExperiment,
+    UnknownKey,
     UnknownModel,
 )
 
-COLD_BYTES = 1 << 20
 STATUS: dict[type[Exception], int] = {
     UnknownExperiment: 404,
     UnknownModel: 404,
     UnknownDecision: 404,
+    UnknownKey: 404,
     UnknownArm: 404,
     UnknownVersion: 404,
     SplitMoved: 409,
     ExperimentInUse: 409,
+    KeyTaken: 409,
+    TargetExists: 409,
+    NotExported: 409,
+    BadExport: 422,
+    BadKey: 422,
     BadShare: 422,
     BadSalt: 422,
     BadUnit: 422,
@@ -78,6 +89,7 @@ def create_app(service: Service) -> ASGIApp:
         version="1",
         lifespan=_lifespan(service),
         docs_url="/docs",
+        redirect_slashes=False,
         redoc_url=None,
         description="A/B testing and model routing for decision policies.",
     )
@@ -91,33 +103,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(SQLAlchemyError, _on_sql)
     app.add_exception_handler(Exception, _on_fault)
     complete(app)
-    return _Front(HotPaths(service.desk), app)
-
-
-class _Front:
-    """Hot paths first; everything else, and the lifespan, to FastAPI, with a limit on what may be sent."""
-
-    def __init__(self, hot: HotPaths, app: FastAPI) -> None:
-        self._hot = hot
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._hot.knows(scope):
-            await self._hot(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._cold(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await read_body(scope, receive, COLD_BYTES)
-        except Problem as problem:
-            await send_problem(send, problem)
-        except Disconnected:
-            return
-        else:
-            await self._app(scope, replayed(body, receive), send)
+    return Front(HotPaths(service.desk, service.door), app, service.door)
 
 
 def _lifespan(service: Service) -> Any:
@@ -137,16 +123,21 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return {"status": "alive"}
 
     @app.get("/readyz", tags=["health"], responses={503: {"description": "Not ready; says why."}})
-    async def readyz() -> JSONResponse:
-        """Every control arm can answer. Warnings, such as SQL being away, do not make a worker unready."""
-        missing, warnings = service.missing(), service.warnings()
-        status = "not ready" if missing else "ready"
-        body = {"status": status, "missing": missing, "warnings": warnings}
+    async def readyz(request: Request) -> JSONResponse:
+        """Every control arm can answer. Warnings, such as SQL being away, do not make a worker unready.
+
+        Where the service has keys, who sends none is told the status alone.
+        """
+        missing = service.missing()
+        body: dict[str, Any] = {"status": "not ready" if missing else "ready"}
+        if service.door.is_known(request.scope["headers"]):
+            body |= {"missing": missing, "warnings": service.warnings()}
         return JSONResponse(body, 503 if missing else 200)
 
     @app.get("/metrics", tags=["health"], response_class=Response)
-    def prometheus() -> Response:
+    def prometheus(caller: Caller) -> Response:
         """All workers of this service, in Prometheus' text format."""
+        caller.check_whole_service()
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -1,5 +1,6 @@
 """Changes of a split: computes the next version, stores it by compare-and-set. Behind HTTP and CLI alike."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -10,6 +11,7 @@ from router.split_log import history_of, record_of
 from store import experiments
 from store.clock import Clock
 from store.records import Experiment
+from store.records import Split as Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,13 @@ def set_share(  # noqa: PLR0913, PLR0917 - everything that a change of a split i
     """Gives an arm a share, trading with the control. share: decimal text, exact."""
     experiment, known = _read(engine, key)
     ranges = splits.set_share(known, arm, share, experiment.control, arms=experiment.arms)
-    return _store(engine, splits.next_split(known, ranges, _change(by, clock, lead_us)))
+    return _store(engine, known, lambda: splits.next_split(known, ranges, _change(by, clock, lead_us)))
 
 
 def restore(engine: Engine, key: str, version: int, by: By, clock: Clock, lead_us: int) -> Split:
     """Reinstates the table of an earlier version verbatim."""
     _, known = _read(engine, key)
-    return _store(engine, splits.restore(known, version, _change(by, clock, lead_us)))
+    return _store(engine, known, lambda: splits.restore(known, version, _change(by, clock, lead_us)))
 
 
 def history(engine: Engine, key: str) -> History:
@@ -50,6 +52,13 @@ def _change(by: By, clock: Clock, lead_us: int) -> splits.Change:
     return splits.Change(actor=by.actor, reason=by.reason, now_us=clock(), lead_us=lead_us)
 
 
-def _store(engine: Engine, split: Split) -> Split:
-    experiments.append_split(engine, record_of(split))
-    return split
+def _store(engine: Engine, known: History, made: Callable[[], Split]) -> Split:
+    """The clock is read when the database is ours: a lead that ran out in a queue would bind units twice."""
+    newest, kept = known[-1], dict[str, Split]()
+
+    def dated() -> Record:
+        kept["split"] = made()
+        return record_of(kept["split"])
+
+    experiments.append_split_dated(engine, newest.experiment, newest.version + 1, dated)
+    return kept["split"]

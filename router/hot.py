@@ -20,9 +20,12 @@ from router.body import (
     send_problem,
 )
 from router.desk import Desk
+from router.door import Door
+from router.keys import Grant
 from router.known import Known
 from router.problems import Problem, decoded, invalid
 from router.wire import AssignRequest, BatchRequest, DecideRequest, OutcomeResult
+from store.api_keys import Scope as Right
 
 DECIDE_BYTES = 256 << 10
 BATCH_BYTES = 16 << 20
@@ -35,14 +38,21 @@ _BATCH = msgspec.json.Decoder(BatchRequest)
 _ENCODE = msgspec.json.Encoder().encode
 _LOG = logging.getLogger("abctl.router")
 
-Handler = Callable[[bytes], Awaitable[bytes]]
+HOT_SCOPES: dict[str, Right] = {
+    "/v1/decide": "decide",
+    "/v1/decide/batch": "decide",
+    "/v1/assign": "decide",
+    "/v1/outcomes": "record",
+}
+Handler = Callable[[bytes, Grant], Awaitable[bytes]]
 
 
 class HotPaths:
     """An ASGI application that knows only POST on its own paths."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, door: Door) -> None:
         self._desk = desk
+        self._door = door
         self._seen: outcomes.Seen = Known(_OUTCOMES_REMEMBERED)
         self._routes: dict[str, tuple[Handler, int]] = {
             "/v1/decide": (self._decide, DECIDE_BYTES),
@@ -77,45 +87,55 @@ class HotPaths:
         handler, limit_bytes = self._routes[scope["path"]]
         if scope["method"] != "POST":
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
+        grant = self._door.admit(scope["headers"], HOT_SCOPES[scope["path"]])
         check_json(content_type_of(scope))
-        return await handler(await read_body(scope, receive, limit_bytes))
+        return await handler(await read_body(scope, receive, limit_bytes), grant)
 
-    async def _decide(self, body: bytes) -> bytes:
-        return await self._desk.decide(decoded(_DECIDE, body))
+    async def _decide(self, body: bytes, grant: Grant) -> bytes:
+        return await self._desk.decide(self._allowed(decoded(_DECIDE, body), grant))
 
-    async def _assign(self, body: bytes) -> bytes:
-        return await self._desk.assign(decoded(_ASSIGN, body))
+    def _allowed(self, request: DecideRequest, grant: Grant) -> DecideRequest:
+        """A decision within the caller's grant: of its experiment, and forced by an administrator only."""
+        grant.check_experiment(request.experiment or self._desk.default_experiment)
+        if request.force_arm is not None:
+            grant.check_scope("admin")
+        return request
 
-    async def _batch(self, body: bytes) -> bytes:
+    async def _assign(self, body: bytes, grant: Grant) -> bytes:
+        request = decoded(_ASSIGN, body)
+        grant.check_experiment(request.experiment or self._desk.default_experiment)
+        return await self._desk.assign(request)
+
+    async def _batch(self, body: bytes, grant: Grant) -> bytes:
         items = decoded(_BATCH, body).decisions
         if not items:
             raise invalid("decisions", "is empty: send at least one")
         if len(items) > BATCH_ITEMS_MAX:
             raise Problem(413, "too_many_items", f"at most {BATCH_ITEMS_MAX} decisions a batch: send several")
-        replies = [msgspec.Raw(await self._decide_alone(item)) for item in items]
+        replies = [msgspec.Raw(await self._decide_alone(item, grant)) for item in items]
         return _ENCODE({"decisions": replies})
 
-    async def _decide_alone(self, item: msgspec.Raw) -> bytes:
+    async def _decide_alone(self, item: msgspec.Raw, grant: Grant) -> bytes:
         """One item of a batch; the others of this worker's callers get their turn between two."""
         await asyncio.sleep(0)
         try:
-            return await self._desk.decide(decoded(_DECIDE, item))
+            return await self._desk.decide(self._allowed(decoded(_DECIDE, item), grant))
         except Problem as problem:
             return _ENCODE({"error": problem.body()})
 
-    async def _outcomes(self, body: bytes) -> bytes:
-        results = await self._taken(body)
+    async def _outcomes(self, body: bytes, grant: Grant) -> bytes:
+        results = await self._taken(body, grant)
         metrics.count_outcomes(results)
         return _ENCODE({"results": results})
 
-    async def _taken(self, body: bytes) -> list[OutcomeResult]:
+    async def _taken(self, body: bytes, grant: Grant) -> list[OutcomeResult]:
         """A list's items each on its own; a single outcome that is refused fails the request."""
         items = outcomes.listed(body)
         if items is None:
-            return [outcomes.taken(self._desk, self._seen, msgspec.Raw(body))]
+            return [outcomes.taken(self._desk, self._seen, msgspec.Raw(body), grant)]
         results: list[OutcomeResult] = []
         for number, item in enumerate(items):
             if number % _OUTCOMES_A_TURN == 0:
                 await asyncio.sleep(0)
-            results.append(outcomes.taken_alone(self._desk, self._seen, item))
+            results.append(outcomes.taken_alone(self._desk, self._seen, item, grant))
         return results

@@ -1,4 +1,7 @@
-"""The kill switch: a KILL file in the data directory. Needs neither Redis nor SQL, survives restarts."""
+"""The kill switch: a KILL file in the data directory. Needs neither Redis nor SQL, survives restarts.
+
+The file says who killed what, when and why while it lasts; the audit keeps it for good, once SQL answers.
+"""
 
 import fcntl
 import os
@@ -9,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from router.errors import BadKillFile
+from store.data_dir import DataDir
+from store.late_audit import Note, note
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -49,6 +54,12 @@ def add_kill(data_dir: Path, kill: Kill) -> Kills:
 def lift_kill(data_dir: Path, experiment: str, arm: str) -> Kills:
     """Takes the kill of an arm away."""
     return _changed(data_dir, lambda kills: _others(kills, experiment, arm))
+
+
+def note_change(data_dir: DataDir, kill: Kill, state: str) -> None:
+    """Keeps a kill or its lift for the audit. state: "killed" or "lifted"."""
+    detail = msgspec.json.encode({"arm": kill.arm, "reason": kill.reason}).decode()
+    note(data_dir, Note(kill.at_us, kill.actor, f"arm.{state}", kill.experiment, detail))
 
 
 def _others(kills: Kills, experiment: str, arm: str) -> Kills:

@@ -1,4 +1,7 @@
-"""Prometheus metrics of one worker; `/metrics` adds up all workers of the service."""
+"""Prometheus metrics of one worker; `/metrics` adds up all workers of the service.
+
+Labels come from fixed sets: a path that no route has is "other", so no caller can make a new series.
+"""
 
 import os
 from collections.abc import Sequence
@@ -13,18 +16,32 @@ SECONDS = Histogram(
     "abctl_request_seconds", "Seconds from first byte to answer.", ["path"], buckets=_BUCKETS_S
 )
 OUTCOMES = Counter("abctl_outcomes_total", "Outcome items by status.", ["status"])
+DROPPED_STARTS = Counter("abctl_dropped_starts_total", "Starts of units that Redis could not be told.")
+
+
+OTHER = "other"
 
 
 def observe_request(path: str, status: int, seconds: float) -> None:
-    """Counts a finished request of a hot path."""
+    """Counts a finished request. path: of a hot path, or the template of a route, or OTHER; never as sent."""
     REQUESTS.labels(path, str(status)).inc()
     SECONDS.labels(path).observe(seconds)
+
+
+def count_refused(status: int) -> None:
+    """Counts what was cut or refused before it was a request."""
+    REQUESTS.labels(OTHER, str(status)).inc()
 
 
 def count_outcomes(results: Sequence[OutcomeResult]) -> None:
     """Counts outcome items by what became of them."""
     for result in results:
         OUTCOMES.labels(result.status).inc()
+
+
+def count_dropped_starts(count: int) -> None:
+    """Counts starts that were dropped, for Redis was away for long: other processes do not know them."""
+    DROPPED_STARTS.inc(count)
 
 
 def exposition() -> bytes:

@@ -6,6 +6,8 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from router.front import OPEN_PATHS, right_of
+from router.hot import HOT_SCOPES
 from router.kills import Kill
 from router.wire import (
     AssignReply,
@@ -21,13 +23,17 @@ from store.records import Experiment
 _REF = "#/components/schemas/{name}"
 _PROBLEM_JSON = "application/problem+json"
 _TEXTS = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or is nested too deeply.",
+    401: "The service has keys, and the request has none of them; see WWW-Authenticate.",
+    403: "The key has not the scope, or is for another experiment; without keys: another machine called.",
     404: "There is no such experiment, arm, version or decision.",
     405: "Another method; see Allow.",
+    408: "The request did not arrive whole in time.",
     409: "A conflict: a reused decision id, a killed or archived target, somebody else was first.",
     413: "The body or the list is too large.",
     415: "The request does not say content-type: application/json.",
     422: "A field breaks a rule; `field` names it.",
+    431: "The headers are too large, or too many.",
     500: "A fault of the service; its log says why.",
     503: "Nothing can be logged, answered or read now; see Retry-After.",
 }
@@ -48,6 +54,14 @@ def _list(item: dict[str, Any]) -> dict[str, Any]:
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"description": text, "content": {_PROBLEM_JSON: {"schema": _ref("Problem")}}}
     for status, text in _TEXTS.items()
+}
+_SECURITY: dict[str, Any] = {
+    "ApiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of `abctl key create`. Each operation names the scope that it needs;"
+        " `admin` has all. A service on loopback that never had a key asks for none.",
+    }
 }
 _TEXT, _WHOLE, _ANY = {"type": "string"}, {"type": "integer"}, {"type": "object"}
 _OWN_SCHEMAS: dict[str, Any] = {
@@ -114,7 +128,20 @@ def _document(app: FastAPI) -> dict[str, Any]:
     base = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     base.setdefault("components", {}).setdefault("schemas", {}).update(components | _OWN_SCHEMAS)
     base["paths"].update(_hot_paths())
+    _secure(base)
     return base
+
+
+def _secure(document: dict[str, Any]) -> None:
+    """Says of every operation which scope it needs; front.py and hot.py ask for the same."""
+    document["components"]["securitySchemes"] = _SECURITY
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["security"] = [] if path in OPEN_PATHS else [{"ApiKey": [_scope_of(path, method)]}]
+
+
+def _scope_of(path: str, method: str) -> str:
+    return HOT_SCOPES.get(path) or right_of(method)
 
 
 def _hot_paths() -> dict[str, Any]:

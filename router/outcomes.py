@@ -7,7 +7,9 @@ import msgspec
 from router.asked import checked_name, checked_unit
 from router.desk import Desk
 from router.instants import instant_us
+from router.keys import Grant
 from router.known import Known
+from router.nesting import DEPTH_MAX, is_too_deep
 from router.problems import Problem, decoded, invalid
 from router.wire import MarketItem, Money, OutcomeResult, TradeItem
 from store.records import MarketOutcome, TradeOutcome
@@ -36,19 +38,21 @@ def listed(body: bytes) -> list[msgspec.Raw] | None:
     return items
 
 
-def taken_alone(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
+def taken_alone(desk: Desk, seen: Seen, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
     """One item of a list. Only a full journal fails the whole request: send it again."""
     try:
-        return taken(desk, seen, item)
+        return taken(desk, seen, item, grant)
     except Problem as problem:
         if problem.status >= 500:
             raise
         return OutcomeResult("rejected", error=problem.body())
 
 
-def taken(desk: Desk, seen: Seen, item: msgspec.Raw) -> OutcomeResult:
+def taken(desk: Desk, seen: Seen, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
     """One outcome, journaled unless this process has journaled the very same before."""
-    record = record_of(desk, decoded(_ITEM, item))
+    wanted = decoded(_ITEM, item)
+    grant.check_experiment(wanted.experiment or desk.default_experiment)
+    record = record_of(desk, wanted)
     key = key_of(record)
     content = msgspec.msgpack.encode(msgspec.structs.replace(record, received_at_us=0))
     held = seen.get(key)
@@ -138,6 +142,8 @@ def meta_of(item: Money) -> str:
     """The caller's own notes as JSON text."""
     if item.meta is None:
         return "{}"
+    if is_too_deep(item.meta):
+        raise invalid("meta", f"must not be nested deeper than {DEPTH_MAX} levels")
     text = msgspec.json.encode(item.meta).decode()
     if len(text.encode()) > _META_BYTES_MAX:
         raise invalid("meta", f"must be at most {_META_BYTES_MAX} bytes of JSON")

@@ -17,9 +17,12 @@ from arms.schema import MARKET_V1, StateSchema
 from router import snapshot, trouble
 from router.binding import Binder
 from router.desk import Desk
+from router.door import POLL_S as KEY_POLL_S
+from router.door import Door, read_keyring
 from router.errors import BadKillFile, RouterError
 from router.journals import Journals, segment_bytes_of, sync_all
 from router.kills import Kills, read_kills
+from router.metrics import count_dropped_starts
 from store import models
 from store.bindings import FirstSight
 from store.clock import Clock
@@ -30,6 +33,7 @@ from store.journal import Quota
 SPLIT_POLL_S = 0.5
 KILL_POLL_S = 0.25
 QUOTA_POLL_S = 1.0
+TELL_S = 0.02
 _LOG = logging.getLogger("abctl.router")
 
 
@@ -39,6 +43,8 @@ class ServiceConfig:
 
     data_dir: DataDir
     default_experiment: str
+    pepper: bytes
+    is_local: bool
     split_lead_s: float = 2.0
     fsync_interval_s: float = 0.05
     journal_quota_bytes: int = 2 << 30
@@ -53,6 +59,7 @@ class Service:
     first_sight: FirstSight
     clock: Clock
     desk: Desk
+    door: Door
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     _tried: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
@@ -64,7 +71,9 @@ class Service:
         loops: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._poll_sql, SPLIT_POLL_S),
             (self._poll_kills, KILL_POLL_S),
+            (self._poll_keys, KEY_POLL_S),
             (self._sync, self.config.fsync_interval_s),
+            (self.first_sight.flush, TELL_S),
             (self._measure, QUOTA_POLL_S),
         ]
         self._tasks += [asyncio.create_task(_every(seconds, step)) for step, seconds in loops]
@@ -76,6 +85,7 @@ class Service:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self.first_sight.flush()
         self.desk.journals.close()
         self.engine.dispose()
 
@@ -96,7 +106,8 @@ class Service:
         others = [f"experiment {key}: {self._without_model(arm)}" for key, arm in sorted(silent.items())]
         shipping = trouble.told(self.config.data_dir.root)
         carried = [] if shipping is None else [shipping]
-        return [*(stale if age_s > self.config.split_lead_s else []), *refused, *others, *carried]
+        split = stale if age_s > self.config.split_lead_s else []
+        return [*split, *refused, *others, *carried, *self.door.warnings()]
 
     def _silent_controls(self) -> dict[str, str]:
         """Open experiments whose control cannot answer, with that control."""
@@ -121,7 +132,7 @@ class Service:
         except (SQLAlchemyError, StoreError, RouterError) as error:
             _LOG.warning("the split could not be confirmed: %s", error)
             return
-        self.desk.snapshot = fresh
+        self.desk.snapshot = snapshot.after(fresh, self.desk.snapshot)
         for arm, model_id in fresh.champions.items():
             if self._tried.get(arm) != model_id:
                 self._load(arm, model_id)
@@ -145,6 +156,10 @@ class Service:
 
     async def _poll_kills(self) -> None:
         self.obey_kills()
+        self.door.obey_revocations()
+
+    async def _poll_keys(self) -> None:
+        await asyncio.to_thread(self.door.refresh)
 
     def obey_kills(self) -> None:
         """Reads the KILL file; an unreadable one leaves the kills as they are, and the worker not ready."""
@@ -159,6 +174,7 @@ class Service:
 
     async def _measure(self) -> None:
         self.desk.journals.measure()
+        count_dropped_starts(self.first_sight.dropped())
 
 
 def kills_of(data_dir: DataDir) -> tuple[Kills | None, str]:
@@ -192,7 +208,17 @@ def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock:
         clock=clock,
         default_experiment=config.default_experiment,
     )
-    return Service(config, engine, first_sight, clock, desk, _kill_error=kill_error)
+    return Service(
+        config, engine, first_sight, clock, desk, _door(config, engine, clock), _kill_error=kill_error
+    )
+
+
+def _door(config: ServiceConfig, engine: Engine, clock: Clock) -> Door:
+    now_us = clock()
+    keyring = read_keyring(engine, config.pepper)
+    door = Door(engine, config.data_dir, config.pepper, clock, config.is_local, keyring, now_us)
+    door.obey_revocations()
+    return door
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:

@@ -1,7 +1,7 @@
 """What a worker knows of the experiments: read from SQL at once, replaced as a whole, never changed."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
@@ -46,11 +46,20 @@ def view_of(experiment: Experiment, stored: tuple[Split, ...]) -> View:
 
 
 def read(engine: Engine, now_us: int) -> Snapshot:
-    """The snapshot of this moment; `now_us` is taken before reading, so it never claims too much."""
+    """The snapshot of this moment; `now_us` is taken before reading, so it never claims too much.
+
+    While a version is being stored nobody can say which are in force soon: it confirms nothing.
+    """
+    is_whole = experiments.no_split_on_its_way(engine)
     views = {e.key: view_of(e, s) for e, s in experiments.snapshot(engine)}
     with engine.connect() as connection:
         champions = models.champions(connection)
-    return Snapshot(views, champions, now_us)
+    return Snapshot(views, champions, now_us if is_whole else 0)
+
+
+def after(fresh: Snapshot, last: Snapshot) -> Snapshot:
+    """What was read last; what an earlier one confirmed stays confirmed."""
+    return replace(fresh, confirmed_at_us=max(fresh.confirmed_at_us, last.confirmed_at_us))
 
 
 def first_split(experiment: Experiment, actor: str) -> Split:

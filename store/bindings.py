@@ -1,40 +1,142 @@
-"""First sight of a unit, kept in Redis, for bots that do not know when their unit started."""
+"""The first start of a unit that any process bound, kept in Redis."""
 
-from typing import Protocol
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from store import keys
+from store.untold import Untold, UntoldStarts
 
 TIMEOUT_S = 0.05
+PAUSE_S = 0.5
+"""For so long nobody asks a Redis that did not answer: its silence costs few decisions their TIMEOUT_S."""
+VOUCH_S = 5.0
+"""For so long counts the last word that Redis remembers every first sight (see store/recall.py)."""
+TOLD_AT_ONCE = 64
+"""Starts in one pipeline: a longer one would hold up decisions while it is written."""
+# RuntimeError is uvloop's word for a connection that was reset.
+_SILENCE = (RedisError, OSError, RuntimeError)
+# The word counts in the run of the server that it was given to: another may have begun with an old snapshot.
+_ASK = """
+local held = redis.call('set', KEYS[1], ARGV[1], 'nx', 'get', 'ex', ARGV[2])
+local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)')
+return {held, redis.call('get', KEYS[2]) == run}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The start that binds a unit. is_sure: nobody has forgotten an earlier one, so it stays."""
+
+    start_us: int
+    is_sure: bool
 
 
 class FirstSight(Protocol):
     """Where the first sight of a unit is kept."""
 
-    async def first_seen_us(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> int | None:
-        """When any process first saw the unit (now, if nobody did); None where nobody can tell in time."""
+    async def first_seen(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> Seen | None:
+        """When any process first saw the unit (now, if nobody did); None where nobody answers in time."""
+        ...
+
+    def tell(self, experiment: str, unit: str, start_us: int, ttl_s: int) -> None:
+        """Notes the start of a unit for all processes, unless it has one. Never waits."""
+        ...
+
+    async def flush(self) -> None:
+        """Carries what was told to where all processes see it. Called again and again."""
+        ...
+
+    def dropped(self) -> int:
+        """How many starts that were told found no room since this was last asked."""
         ...
 
 
 class RedisFirstSight:
-    """Shared by all processes; answers within TIMEOUT_S or not at all."""
+    """Shared by all processes; answers within TIMEOUT_S or not at all.
 
-    def __init__(self, url: str) -> None:
+    An answer is sure only while somebody vouches for the memory of Redis: one that came back empty would make
+    two starts of one. A unit that Redis does not know may also be one that another process has not told yet,
+    so whoever was cut off waits VOUCH_S before it is sure of one: the others were cut off, too.
+    """
+
+    def __init__(self, url: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
         )
+        self._monotonic_s = monotonic_s
+        self._ask_at_s = 0.0
+        self._believe_at_s = 0.0
+        self._is_silent = False
+        self._untold = UntoldStarts()
 
-    async def first_seen_us(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> int | None:
-        """One SET NX GET: atomic."""
-        try:
-            held = await self._redis.set(
-                keys.binding(experiment, unit), str(now_us), nx=True, get=True, ex=ttl_s
-            )
-        except (RedisError, OSError):
+    async def first_seen(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> Seen | None:
+        """Atomic; Redis keeps what it was asked with where it knew nothing."""
+        if not self._may_ask():
             return None
-        return now_us if held is None else int(held)
+        client: Any = self._redis
+        known = keys.binding(experiment, unit), keys.vouched(experiment)
+        try:
+            held, vouched = await client.eval(_ASK, len(known), *known, str(now_us), ttl_s)
+        except _SILENCE:
+            await self._went_silent()
+            return None
+        self._is_silent, self._ask_at_s = False, 0.0
+        if held is not None:
+            return Seen(int(held), bool(vouched))
+        return Seen(now_us, bool(vouched) and self._monotonic_s() >= self._believe_at_s)
+
+    def _may_ask(self) -> bool:
+        now_s = self._monotonic_s()
+        if now_s < self._ask_at_s:
+            return False
+        if self._is_silent:  # one asks for all
+            self._ask_at_s = now_s + PAUSE_S
+        return True
+
+    async def _went_silent(self) -> None:
+        """A connection that failed may look open, so none is kept."""
+        now_s = self._monotonic_s()
+        self._is_silent = True
+        self._ask_at_s, self._believe_at_s = now_s + PAUSE_S, now_s + VOUCH_S
+        with suppress(*_SILENCE):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    def tell(self, experiment: str, unit: str, start_us: int, ttl_s: int) -> None:
+        """Notes it here; `flush` tells Redis."""
+        self._untold.put(Untold(keys.binding(experiment, unit), start_us, ttl_s))
+
+    def dropped(self) -> int:
+        """How many starts were dropped because Redis took none for long, since this was last asked."""
+        return self._untold.dropped()
+
+    async def flush(self) -> None:
+        """Tells Redis what waits. While it is silent everything stays, as far as there is room."""
+        while self._untold and self._may_ask():
+            starts = self._untold.take(TOLD_AT_ONCE)
+            is_told = False
+            try:
+                is_told = await self._told(starts)
+            finally:
+                if not is_told:
+                    self._untold.give_back(starts)
+
+    async def _told(self, starts: list[Untold]) -> bool:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for start in starts:
+                    pipe.set(start.key, str(start.start_us), nx=True, ex=start.ttl_s)
+                await pipe.execute()
+        except _SILENCE:
+            await self._went_silent()
+            return False
+        self._is_silent, self._ask_at_s = False, 0.0
+        return True
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -47,7 +149,19 @@ class MemoryFirstSight:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], int] = {}
 
-    async def first_seen_us(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> int | None:
+    async def first_seen(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> Seen | None:
         """The same law without a server; nothing expires."""
         del ttl_s
-        return self._seen.setdefault((experiment, unit), now_us)
+        return Seen(self._seen.setdefault((experiment, unit), now_us), is_sure=True)
+
+    def tell(self, experiment: str, unit: str, start_us: int, ttl_s: int) -> None:
+        """Known at once."""
+        del ttl_s
+        self._seen.setdefault((experiment, unit), start_us)
+
+    def dropped(self) -> int:
+        """None."""
+        return 0
+
+    async def flush(self) -> None:
+        """Nothing waits."""

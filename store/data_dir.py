@@ -45,6 +45,11 @@ class DataDir:
         return self.root / "metrics"
 
     @property
+    def lock(self) -> Path:
+        """Held by who owns the directory."""
+        return self.root / "lock"
+
+    @property
     def service_file(self) -> Path:
         """Says where the running service answers."""
         return self.root / "service.json"
@@ -99,7 +104,7 @@ def read_service(data_dir: DataDir) -> ServiceFile | None:
 @contextmanager
 def owned(data_dir: DataDir) -> Generator[None]:
     """Holds the data directory's lock, or raises DataDirLocked. Freed by the kernel when the process dies."""
-    fd = os.open(data_dir.root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(data_dir.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,10 +11,12 @@ from store.bulk import Row, add_new, chunks
 from store.records import Decision
 from store.sql import table_of
 from store.stamped import Stamped
+from store.unit_spans import Span
 
 _TABLE = table_of(tables.Decision)
 _DERIVED = {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
 _COPIED = tuple(c.name for c in _TABLE.columns if c.name not in _DERIVED)
+_STREAMED_ROWS = 2_000
 _FOR_TOTALS = (
     "experiment",
     "unit",
@@ -87,6 +89,15 @@ def of_units(connection: Connection, experiment: str, units: Sequence[str]) -> I
     for chunk in chunks(units):
         found = connection.execute(query.where(c.experiment == experiment, c.unit.in_(chunk)))
         yield from (dict(row) for row in found.mappings())
+
+
+def of_span(connection: Connection, span: Span) -> Iterator[Row]:
+    """The same of all units of a span, sorted by unit and place, and never all in memory."""
+    c = _TABLE.c
+    query = select(*(c[name] for name in _FOR_TOTALS)).where(span.holds(_TABLE))
+    ordered = query.order_by(c.unit, c.received_at_us, c.journal_id, c.position)
+    found = connection.execute(ordered, execution_options={"yield_per": _STREAMED_ROWS})
+    return (dict(row) for row in found.mappings())
 
 
 def place(row: Row) -> tuple[int, str, int]:

@@ -5,13 +5,21 @@ StoreError
 |-- ExperimentInUse     an experiment that has decisions cannot be redefined
 |-- SplitMoved          somebody changed the split first (compare-and-set lost)
 |-- UnknownModel        no model of that id
+|-- UnknownKey          no API key of that name
+|-- KeyTaken            a name that an API key has or had
+|-- BadKey              a name or scope that no API key can have
 |-- UnknownDecision     SQL holds no decision of that id
 |-- JournalFull         the journal's quota or the disk is used up: nothing more is accepted
 |-- RecordTooLarge      a record is larger than a journal takes
 |-- DataDirLocked       another process owns the data directory
+|-- TargetExists        a file or directory that would have to be overwritten
+|-- BadExport           an export's files are not those that were written
+|-- NotExported         decisions that would be pruned are in no export that was named
 |-- StoreUnavailable    SQL or Redis did not answer
 `-- SchemaTooNew        the database was migrated by a newer abctl
 """
+
+from pathlib import Path
 
 
 class StoreError(Exception):
@@ -79,3 +87,41 @@ class UnknownDecision(StoreError):
             f"SQL holds no decision {decision_id!r} of {experiment!r} (yet): an answered decision gets there"
             " within seconds; `abctl status` shows what is on its way"
         )
+
+
+class UnknownKey(StoreError):
+    """No API key of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no API key {name!r}; `abctl key list` shows those that exist")
+
+
+class KeyTaken(StoreError):
+    """A name that an API key has or had."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there is or was an API key {name!r}: names are never used twice; choose another one"
+        )
+
+
+class BadKey(StoreError):
+    """A name or scope that no API key can have."""
+
+
+class TargetExists(StoreError):
+    """A file or directory that would have to be overwritten."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists and is never overwritten; name another place")
+
+
+class BadExport(StoreError):
+    """An export's files are not those that were written."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"{folder} is not a whole export: {why}; run `abctl db export --parquet` again")
+
+
+class NotExported(StoreError):
+    """Decisions that would be pruned are in no export that was named."""

@@ -1,10 +1,10 @@
 """Experiments and the history of their splits in SQL. Decides nothing: the caller hands in the new table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import Connection, Engine, delete, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from store import tables
@@ -19,6 +19,7 @@ _SPLITS = table_of(tables.Split)
 _STAGES = table_of(tables.Stage)
 _UNITS = table_of(tables.Unit)
 _BUCKETS = 1_000_000
+_SPLIT_CLASS = 0x61626373  # "abcs"
 
 
 def create(engine: Engine, experiment: Experiment, first: Split, actor: str) -> None:
@@ -114,23 +115,43 @@ def _split(row: Any) -> Split:
 
 def append_split(engine: Engine, split: Split) -> None:
     """The compare-and-set: stores version N only where N - 1 is the newest; else raises SplitMoved."""
+    append_split_dated(engine, split.experiment, split.version, lambda: split)
 
-    def work(connection: Connection) -> None:
-        newest = select(func.max(_SPLITS.c.version)).where(_SPLITS.c.experiment == split.experiment)
-        if connection.execute(newest).scalar() != split.version - 1:
-            raise SplitMoved(split.experiment, split.version - 1)
+
+def append_split_dated(engine: Engine, key: str, version: int, dated: Callable[[], Split]) -> Split:
+    """The same for a version that is made, and dated, only when nobody else's work can delay its commit."""
+
+    def work(connection: Connection) -> Split:
+        _begin_split(connection)
+        newest = select(func.max(_SPLITS.c.version)).where(_SPLITS.c.experiment == key)
+        if connection.execute(newest).scalar() != version - 1:
+            raise SplitMoved(key, version - 1)
+        split = dated()
         _add_split(connection, split)
-        detail = msgspec.json.encode(
-            {"version": split.version, "reason": split.reason, "weights": weights(split)}
-        )
-        record_change(
-            connection, split.created_at_us, split.actor, "split.set", split.experiment, detail.decode()
-        )
+        facts = {"version": version, "reason": split.reason, "weights": weights(split)}
+        detail = msgspec.json.encode(facts).decode()
+        record_change(connection, split.created_at_us, split.actor, "split.set", key, detail)
+        return split
 
     try:
-        in_transaction(engine, work)
+        return in_transaction(engine, work)
     except IntegrityError as error:
-        raise SplitMoved(split.experiment, split.version - 1) from error
+        raise SplitMoved(key, version - 1) from error
+
+
+def _begin_split(connection: Connection) -> None:
+    """From here on `no_split_on_its_way` is False; on SQLite the transaction is alone already."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:class, 0)"), {"class": _SPLIT_CLASS})
+
+
+def no_split_on_its_way(engine: Engine) -> bool:
+    """Whether no version is dated and not yet committed: one that comes after this is dated after this."""
+    if engine.dialect.name == "sqlite":
+        return True
+    free = "CASE WHEN pg_try_advisory_lock_shared(:class, 0) THEN pg_advisory_unlock_shared(:class, 0) END"
+    with engine.connect() as connection:
+        return bool(connection.execute(text(f"SELECT {free}"), {"class": _SPLIT_CLASS}).scalar())
 
 
 def _add_split(connection: Connection, split: Split) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import msgspec
-from sqlalchemy import Connection, Engine, select, text, update
+from sqlalchemy import Connection, Engine, select, update
 
 from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows
 from store.journal import Frame, frames
@@ -17,11 +17,11 @@ from store.records import Decision, MarketOutcome, Record, TradeOutcome
 from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
 from store.stamped import Stamped
+from store.turns import take_turn
 
 _DECODER = msgspec.msgpack.Decoder(Record)
 _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
-_ADVISORY_CLASS = 0x61626374  # "abct"
 _MISSING = "the journal no longer holds these bytes: was the database restored from a backup?"
 _UNFINISHED = "unfinished or damaged record"
 
@@ -178,9 +178,7 @@ def _store(connection: Connection, experiment: str, records: Sequence[Stamped[Re
 
 def _lock_marks(connection: Connection, experiment: str, journals: set[str], now_us: int) -> dict[str, int]:
     """The marks of the journals, 0 for a new one. From here on no other writer of the experiment works."""
-    if connection.dialect.name != "sqlite":
-        lock = text("SELECT pg_advisory_xact_lock(:class, hashtext(:experiment))")
-        connection.execute(lock, {"class": _ADVISORY_CLASS, "experiment": experiment})
+    take_turn(connection, experiment)
     fresh = [
         {"journal_id": j, "experiment": experiment, "position": 0, "updated_at_us": now_us}
         for j in sorted(journals)

@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from store.errors import JournalFull, RecordTooLarge
+from store.locks import is_locked
 
 _MAGIC = b"abj1"
 _HEADER = struct.Struct("<4sII")
@@ -112,7 +113,7 @@ class Journal:
                 f"a record of {len(payload):,} bytes is larger than {MAX_PAYLOAD_BYTES:,}; send less"
             )
         data = frame_bytes(payload)
-        self._quota.check(len(data))
+        self._check_quota(len(data))
         if self.position - self._segment_start >= self._segment_bytes:
             self._roll()
         self._write(data)
@@ -139,6 +140,15 @@ class Journal:
         self.sync()
         os.close(self._fd)
         os.close(self._lock_fd)
+
+    def _check_quota(self, more_bytes: int) -> None:
+        """A full one ends its segment: only finished ones are deleted, and SQL may hold this one already."""
+        try:
+            self._quota.check(more_bytes)
+        except JournalFull:
+            if self.position > self._segment_start:
+                self._roll()
+            raise
 
     def _write(self, data: bytes) -> None:
         try:
@@ -172,7 +182,8 @@ def _made(folder: Path) -> tuple[int, int]:
     fcntl.flock(lock, fcntl.LOCK_EX)
     segment = _open_segment(staging, 0)
     staging.rename(folder)
-    _sync_folder(folder.parent)
+    for parent in (folder.parent, folder.parent.parent):
+        _sync_folder(parent)
     return lock, segment
 
 
@@ -249,8 +260,16 @@ def read_from(folder: Path, position: int, limit_bytes: int) -> bytes:
             data += file.read()
             whole = _whole_bytes(data)
     if whole == 0 and data and _is_finished(folder, starts[-1]):
-        return data
+        return _rest_of(folder, starts[-1], position)
     return data[:whole]
+
+
+def _rest_of(folder: Path, start: int, position: int) -> bytes:
+    """The end of a finished segment, read anew: its owner may have completed a frame before it died."""
+    with segment_path(folder, start).open("rb") as file:
+        file.seek(position - start)
+        data = file.read()
+    return data[: _whole_bytes(data)] or data
 
 
 def _is_finished(folder: Path, start: int) -> bool:
@@ -267,17 +286,7 @@ def _whole_bytes(data: bytes) -> int:
 
 def is_owned(folder: Path) -> bool:
     """Whether a living process still writes this journal."""
-    try:
-        fd = os.open(folder / "owner.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    return is_locked(folder / "owner.lock")
 
 
 def start_of(folder: Path) -> int:

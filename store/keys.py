@@ -7,10 +7,20 @@ def stream(experiment: str) -> str:
 
 
 def binding(experiment: str, unit: str) -> str:
-    """The start at which a unit without `started_at` was first seen."""
+    """The start of a unit that binds: the first that any process was sent, or when one first saw it."""
     return f"abctl:{{{experiment}}}:start:{unit}"
 
 
 def leader(experiment: str, role: str) -> str:
     """The lock of the one process that plays a role for an experiment."""
     return f"abctl:{{{experiment}}}:leader:{role}"
+
+
+def vouched(experiment: str) -> str:
+    """Lives while somebody vouches that Redis remembers every start of the experiment."""
+    return f"abctl:{{{experiment}}}:vouched"
+
+
+def remembering(experiment: str) -> str:
+    """The run of the Redis server that got every start back from SQL."""
+    return f"abctl:{{{experiment}}}:remembering"

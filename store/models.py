@@ -1,5 +1,6 @@
 """The model registry in SQL: artefacts by content hash, with their bytes; aliases with all their history."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from store.sql import in_transaction, insert_new, table_of
 _MODELS = table_of(tables.Model)
 _FILES = table_of(tables.ModelFile)
 _ALIASES = table_of(tables.Alias)
+_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def champions(connection: Connection) -> dict[str, str]:
 
 def materialise(engine: Engine, model_id: str, folder: Path) -> Path:
     """Writes a model's files to folder/ID once; returns that path. The loader checks the hash."""
+    if not _ID.fullmatch(model_id):  # nothing but our own ids becomes a path, whoever wrote to SQL
+        raise UnknownModel(model_id)
     target = folder / model_id
     if target.is_dir():
         return target

@@ -49,6 +49,10 @@ class Shipper:
             waiting = [route for route in waiting if sent.get(route.folder.name, 1) > 0]
         return shipped
 
+    def ends(self) -> dict[str, int]:
+        """Where each journal ends now, by its id."""
+        return {path.name: journal.end_of(path) for path in journal.journal_folders(self._folder)}
+
     def settle(self) -> None:
         """Compares with SQL: sends again what Redis lost, deletes the segments that SQL holds."""
         if not self._routes:
@@ -94,9 +98,18 @@ def _is_gone(entry_id: str, first: str | None) -> bool:
 
 def lag_bytes(root: Path, marks: Callable[[list[str]], dict[str, int]]) -> int:
     """How many journaled bytes are not in SQL yet."""
-    experiments = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
-    folders = [folder for experiment in experiments for folder in journal.journal_folders(experiment)]
+    folders = _all_folders(root)
     if not folders:
         return 0
     known = marks([folder.name for folder in folders])
     return sum(max(0, journal.end_of(f) - known[f.name]) for f in folders)
+
+
+def held_bytes(root: Path) -> int:
+    """How many bytes the journals hold: as long as SQL does not answer, all of them may be missing there."""
+    return sum(journal.end_of(folder) - journal.start_of(folder) for folder in _all_folders(root))
+
+
+def _all_folders(root: Path) -> list[Path]:
+    experiments = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    return [folder for experiment in experiments for folder in journal.journal_folders(experiment)]

@@ -1,9 +1,11 @@
 """Opens the SQL database: SQLite in the data directory by default, PostgreSQL by URL. Never migrates it."""
 
+import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -13,6 +15,14 @@ from store.errors import StoreUnavailable
 
 _SQLITE_BUSY_MS = 10_000
 _TRIES = 5
+# A PostgreSQL whose machine vanished is noticed within half a minute; libpq's own word would be two hours.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 T = TypeVar("T")
 
 
@@ -27,7 +37,9 @@ def normal_url(url: str) -> str:
 def open_engine(url: str) -> Engine:
     """An engine. On SQLite its writing transactions lock at their start: no reader turns writer half-way."""
     if not url.startswith("sqlite"):
-        return create_engine(normal_url(url), pool_pre_ping=True, pool_size=4)
+        asked = make_url(normal_url(url))
+        patience = {name: value for name, value in _PATIENCE.items() if name not in asked.query}
+        return create_engine(asked, pool_pre_ping=True, pool_size=4, connect_args=patience)
     engine = create_engine(url, poolclass=NullPool)
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
@@ -37,10 +49,24 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Waits for another process that does the same to a new file: SQLite's own patience is not asked here."""
+    give_up_s = time.monotonic() + _SQLITE_BUSY_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up_s:
+                raise
+        else:
+            return
+        time.sleep(0.01)
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -1,6 +1,6 @@
 """The Redis stream between shippers and writers: at-least-once, about DEPTH entries, never the only copy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,9 @@ class ShipmentStream:
 
     def unfinished(self) -> list[Entry]:
         """What this consumer, or one that died, took and never finished."""
-        self._ensure_group()
+        return self._in_group(self._unfinished)
+
+    def _unfinished(self) -> list[Entry]:
         claimed = self._redis.xautoclaim(self._key, GROUP, self._consumer, _CLAIM_IDLE_MS, count=64)[1]
         rows = self._redis.xreadgroup(GROUP, self._consumer, {self._key: "0"}, count=64)
         own = rows[0][1] if rows else []
@@ -64,7 +66,9 @@ class ShipmentStream:
 
     def take(self, block_ms: int) -> list[Entry]:
         """The next entries, waiting at most block_ms."""
-        self._ensure_group()
+        return self._in_group(lambda: self._take(block_ms))
+
+    def _take(self, block_ms: int) -> list[Entry]:
         rows = self._redis.xreadgroup(GROUP, self._consumer, {self._key: ">"}, count=64, block=block_ms)
         return [_entry(i, fields) for i, fields in rows[0][1]] if rows else []
 
@@ -77,12 +81,19 @@ class ShipmentStream:
                 pipe.xdel(self._key, *ids)
                 pipe.execute()
 
-    def _ensure_group(self) -> None:
+    def _in_group(self, work: Callable[[], list[Entry]]) -> list[Entry]:
+        """Makes the group where it is missing, and only then: a full Redis lets nothing be made."""
+        try:
+            return work()
+        except redis.ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
         try:
             self._redis.xgroup_create(self._key, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+        return work()
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:

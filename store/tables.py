@@ -167,6 +167,7 @@ class Unit(SQLModel, table=True):
     """Totals of one unit. The arm and the exclusion are those of its first decision.
 
     excluded: NULL, or why the unit is out of the statistics ("forced", "killed", "ineligible").
+    pruned_at_us: when its decision rows were removed; from then on decisions change nothing here.
     """
 
     experiment: str = Field(primary_key=True)
@@ -196,6 +197,7 @@ class Unit(SQLModel, table=True):
     won: bool | None = None
     fill: str | None = None
     settled_at_us: int | None = Field(default=None, sa_type=_BIG)
+    pruned_at_us: int | None = Field(default=None, sa_type=_BIG)
 
 
 class UnitBot(SQLModel, table=True):
@@ -237,3 +239,18 @@ class Audit(SQLModel, table=True):
     action: str
     experiment: str | None = None
     detail: str = Field(sa_type=Text)
+
+
+class ApiKey(SQLModel, table=True):
+    """One API key, of which only a keyed digest is kept. scopes: names parted by spaces."""
+
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    scopes: str
+    experiment: str | None = None
+    pepper: str
+    digest: bytes = Field(sa_type=LargeBinary)
+    created_at_us: int = Field(sa_type=_BIG)
+    created_by: str
+    revoked_at_us: int | None = Field(default=None, sa_type=_BIG)
+    revoked_by: str | None = None

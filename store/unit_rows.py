@@ -1,7 +1,8 @@
 """Unit totals: what reports read instead of scanning decisions; kept by the transaction that stores records.
 
 Law: totals are a function of the decision and outcome rows. Decisions that come in their order are added up;
-where one comes that is earlier than the unit's first, the unit is derived anew from its rows.
+where one comes that is earlier than the unit's first, the unit is derived anew from its rows. What decisions
+say of a pruned unit stays as it is: one that comes later might have been counted before.
 """
 
 from collections import defaultdict
@@ -38,11 +39,14 @@ def add_decisions(connection: Connection, experiment: str, stored: StoredDecisio
     """Brings totals up to date with stored decisions; returns the units whose set of bots changed."""
     again = {row["unit"] for row in stored.moved} | stored.robbed
     groups = _by_unit(stored.new)
-    held = {row["unit"]: row for row in _held(connection, experiment, sorted(groups))}
+    held = {row["unit"]: row for row in _held(connection, experiment, sorted(groups.keys() | again))}
+    pruned = {unit for unit, row in held.items() if row["pruned_at_us"] is not None}
+    groups = {unit: group for unit, group in groups.items() if unit not in pruned}
     again |= {unit for unit, group in groups.items() if unit in held and _comes_first(group, held[unit])}
+    again -= pruned
     fresh = {unit: group for unit, group in groups.items() if unit not in again}
     rows = [added(held.get(unit), group) for unit, group in fresh.items()]
-    gained = unit_bots.add(connection, experiment, stored.new)
+    gained = unit_bots.add(connection, experiment, [row for group in groups.values() for row in group])
     derived = _derive(connection, experiment, again)
     upsert(connection, _TABLE, [*rows, *derived])
     return gained | again

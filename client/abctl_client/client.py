@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, NamedTuple, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import aiohttp
@@ -27,6 +27,14 @@ from abctl_client.messages import (
 from abctl_client.resend import Patience
 
 T = TypeVar("T")
+
+
+class _Sessions(NamedTuple):
+    """kept: connections are used again. fresh: every request makes one of its own, for what was lost;
+    the others that are kept may lead to the same dying worker."""
+
+    kept: aiohttp.ClientSession
+    fresh: aiohttp.ClientSession
 
 
 class _Batch(msgspec.Struct):
@@ -61,7 +69,8 @@ class Client:
     """A connection to the service, as an async context manager; safe for many tasks of one event loop.
 
     timeout_s: for one request. patience_s: how long a request is sent again while the service is away
-    (0: only one resend). experiment: the default of every call.
+    (0: only one resend). experiment: the default of every call. api_key: default ABCTL_API_KEY; it is sent
+    with every request, so use https:// (or a tunnel) to another machine.
     """
 
     def __init__(
@@ -76,23 +85,27 @@ class Client:
         self._url = url.rstrip("/")
         self._patience = Patience(timeout_s, patience_s)
         self._experiment = experiment
-        self._headers = {"Content-Type": "application/json"}
-        self._headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._session: aiohttp.ClientSession | None = None
+        self._headers = {"Content-Type": "application/json"} | _signed(api_key)
+        self._sessions: _Sessions | None = None
 
     async def __aenter__(self) -> Self:
-        """Opens the session; connections are made when first needed."""
-        timeout = aiohttp.ClientTimeout(total=self._patience.timeout_s)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)
+        """Opens the sessions; connections are made when first needed."""
+        kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+        self._sessions = _Sessions(
+            self._session(kept), self._session(aiohttp.TCPConnector(limit=0, force_close=True))
+        )
         return self
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=self._patience.timeout_s)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes all connections."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, None
+        for session in sessions or ():
             await session.close()
 
     async def decide(self, unit: str, history: Any, **options: Unpack[DecideOptions]) -> Decision:
@@ -136,23 +149,32 @@ class Client:
         return msgspec.structs.replace(outcome, experiment=outcome.experiment or self._experiment)
 
     async def _answer(self, method: str, path: str, body: bytes | None) -> bytes:
-        began_s, sent = time.monotonic(), 0
+        began_s, sent, sessions = time.monotonic(), 0, self._opened()
+        session = sessions.kept
         while True:
             try:
-                return await self._once(method, path, body)
+                return await self._once(session, method, path, body)
             except AbctlError as error:
                 sent += 1
+                session = sessions.fresh if error.code == "no_answer" else sessions.kept
                 elapsed_s = time.monotonic() - began_s
                 pause_s = self._patience.pause_s(error, sent, elapsed_s, random.random())  # noqa: S311
                 if pause_s is None:
                     raise
             await asyncio.sleep(pause_s)
 
-    async def _once(self, method: str, path: str, body: bytes | None) -> bytes:
-        if self._session is None:
+    def _opened(self) -> _Sessions:
+        if self._sessions is None:
             raise RuntimeError("the client is closed: use it inside `async with Client(url) as client:`")
+        return self._sessions
+
+    async def _once(
+        self, session: aiohttp.ClientSession, method: str, path: str, body: bytes | None
+    ) -> bytes:
         try:
-            async with self._session.request(method, self._url + path, data=body) as response:
+            async with session.request(
+                method, self._url + path, data=body, allow_redirects=False
+            ) as response:
                 content = await response.read()
         except TimeoutError as error:
             detail = f"{self._url} did not answer within {self._patience.timeout_s:g} s: is it overloaded?"
@@ -163,6 +185,14 @@ class Client:
         if response.status != 200:
             raise _refusal(response.status, response.headers.get("Retry-After"), content)
         return content
+
+
+def _signed(api_key: str | None) -> dict[str, str]:
+    """The header that carries a key; refuses one that no header can, without showing it."""
+    key = os.environ.get("ABCTL_API_KEY", "") if api_key is None else api_key
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("api_key must be one word of printable ASCII, as `abctl key create` printed it")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _refusal(status: int, retry_after: str | None, content: bytes) -> AbctlError:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cli.own_service import OwnService
 from cli.settings import Settings, read_settings
 
 
@@ -28,11 +29,41 @@ def test_an_empty_variable_is_none(monkeypatch):
     assert str(read_settings().data_dir) == ".abctl"
 
 
-def test_an_experiment_named_by_a_flag_is_not_made(monkeypatch):
-    assert read_settings(experiment="typo").own_experiment == "main"
-    monkeypatch.setenv("ABCTL_EXPERIMENT", "mine")
-    assert read_settings().own_experiment == "mine"
-    assert read_settings(experiment="typo").own_experiment == "main"
+SERVE = ("serve", "--port", "0")
+CHANGE = ("split", "set", "transformer", "0.1", "--no-wait")
+
+
+@pytest.mark.parametrize("words", [SERVE, CHANGE], ids=["serve", "split set"])
+def test_a_misspelt_experiment_is_named_and_makes_nothing(abctl, tmp_path, monkeypatch, words):
+    monkeypatch.setenv("ABCTL_EXPERIMENT", "mian")
+    told = abctl(*words)
+    assert told.code == 4
+    assert "there is no experiment 'mian'" in told.sentence
+    assert "abctl experiment" in told.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_experiment_is_none_in_a_database_that_is_there_either(abctl, monkeypatch):
+    abctl("db", "upgrade")
+    monkeypatch.setenv("ABCTL_EXPERIMENT", "mian")
+    told = abctl(*SERVE)
+    assert told.code == 4
+    assert "ABCTL_EXPERIMENT" in told.sentence
+    assert "abctl experiment create" in told.sentence
+    assert abctl(*CHANGE).code == 4
+    assert abctl("db", "upgrade").code == 0
+    assert [e["key"] for e in json.loads(abctl("experiment", "list", "--json").out)] == ["main"]
+
+
+def test_an_experiment_that_was_made_can_be_the_default(abctl, tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text('key = "mine"\narms = ["base", "transformer"]\ncontrol = "base"\n')
+    assert abctl("experiment", "create", "mine.toml").code == 0
+    service = OwnService(tmp_path / ".abctl", {"ABCTL_EXPERIMENT": "mine"})
+    service.start()
+    try:
+        assert json.loads(service.command("split", "show", "--json"))["experiment"] == "mine"
+    finally:
+        service.stop()
 
 
 def test_the_database_is_sqlite_in_the_data_directory_unless_named(tmp_path):
@@ -46,6 +77,13 @@ def test_doctor_names_a_misspelt_variable(abctl, monkeypatch):
     assert told.code == 6
     finding = next(f for f in json.loads(told.out) if f["name"] == "environment")
     assert (finding["state"], "ABCTL_DATABSE_URL" in finding["text"]) == ("bad", True)
+
+
+def test_doctor_knows_the_variables_of_the_deployment(abctl, monkeypatch):
+    monkeypatch.setenv("ABCTL_POSTGRES_PASSWORD", "s3cret")
+    monkeypatch.setenv("ABCTL_API1", "127.0.0.1:1")
+    findings = {f["name"]: f for f in json.loads(abctl("doctor", "--json").out)}
+    assert findings["environment"]["state"] == "ok"
 
 
 def test_doctor_tells_what_training_would_use(abctl):

@@ -3,8 +3,10 @@
 import json
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
+from sqlalchemy import create_engine, inspect
 
 from cli.own_service import OwnService
 
@@ -76,6 +78,19 @@ def test_a_misspelt_arm_is_not_killed_by_file_either(abctl, tmp_path):
     assert not (tmp_path / ".abctl" / "KILL").exists()
 
 
+@pytest.mark.parametrize("word", ["kill", "lift"])
+def test_a_kill_where_no_service_has_ever_been_is_none(abctl, tmp_path, word):
+    told = abctl("split", word, "transformer", "--data-dir", "typo")
+    assert told.code == 4
+    assert "--data-dir" in told.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_without_a_service_says_when_it_counts(abctl):
+    abctl("db", "upgrade")
+    assert "none runs there now" in abctl("split", "kill", "transformer").err
+
+
 def test_status_of_a_running_service(at_service, service):
     told = at_service("status")
     assert f"service   {service.url} (ready)" in told.out
@@ -93,14 +108,75 @@ def test_status_only_looks(abctl, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_another_release_is_named_and_does_not_hinder_a_kill(abctl, tmp_path):
+ANY_COMMAND = [
+    ["status"],
+    ["report"],
+    ["split", "show"],
+    ["split", "set", "transformer", "0.2"],
+    ["experiment", "list"],
+    ["arm", "list"],
+    ["model", "list"],
+    ["model", "promote", "ffff"],
+]
+
+
+@pytest.mark.parametrize("revision", ["0001", "9999"])
+def test_a_database_of_another_release_is_named_not_migrated_and_does_not_hinder_a_kill(
+    abctl, tmp_path, revision
+):
     abctl("split", "set", "transformer", "0.1", "--no-wait")
-    with sqlite3.connect(tmp_path / ".abctl" / "abctl.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    assert "abctl db upgrade" in abctl("status").sentence
-    assert "9999" in abctl("report").sentence
+    file = tmp_path / ".abctl" / "abctl.db"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    for words in ANY_COMMAND:
+        told = abctl(*words)
+        assert told.code == 3, words
+        assert f"at revision {revision}" in told.sentence
+        assert "abctl db upgrade" in told.sentence
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(revision,)]
     assert abctl("split", "kill", "transformer").code == 0
+
+
+class TestOnAServersDatabase:
+    """With ABCTL_DATABASE_URL no command needs a data directory, so none makes one."""
+
+    @pytest.fixture
+    def at_postgres(self, abctl, fresh_postgres_url, monkeypatch):
+        monkeypatch.setenv("ABCTL_DATABASE_URL", fresh_postgres_url)
+        return abctl
+
+    def tables(self, url):
+        engine = create_engine(url)
+        try:
+            return inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
+
+    def test_looking_makes_neither_tables_nor_a_directory(self, at_postgres, fresh_postgres_url, tmp_path):
+        for words in (["report"], ["split", "show"], ["split", "history"], ["arm", "list"]):
+            told = at_postgres(*words)
+            assert told.code == 4, words
+            assert "nothing here yet: no tables in" in told.sentence
+            assert "ABCTL_DATABASE_URL" in told.sentence
+        for words in (["status"], ["experiment", "list"], ["model", "list"]):
+            assert at_postgres(*words).code == 0, words
+        assert at_postgres("split", "set", "nope", "0.1").code == 4
+        assert self.tables(fresh_postgres_url) == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_changing_makes_the_tables_alone(self, at_postgres, tmp_path):
+        assert at_postgres("split", "set", "transformer", "0.1", "--no-wait").code == 0
+        shown = at_postgres("split", "show", "--json")
+        assert json.loads(shown.out)["weights"] == {"base": 0.9, "transformer": 0.1}
+        assert at_postgres("report").code == 0
+        assert list(tmp_path.iterdir()) == []
+
+    def test_upgrade_makes_tables_and_the_default_experiment(self, at_postgres, tmp_path):
+        assert json.loads(at_postgres("db", "upgrade", "--json").out)["changed"] is True
+        assert json.loads(at_postgres("db", "upgrade", "--json").out)["changed"] is False
+        assert at_postgres("split", "show").code == 0
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +187,8 @@ def test_a_database_of_another_release_is_named_and_does_not_hinder_a_kill(abctl
         (["split", "show"], 4),
         (["split", "history"], 4),
         (["report", "--data-dir", "typo"], 4),
+        (["arm", "list"], 4),
+        (["model", "promote", "ffff"], 4),
     ],
 )
 def test_a_command_that_fails_makes_nothing(abctl, tmp_path, words, code):

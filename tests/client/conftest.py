@@ -56,6 +56,16 @@ async def stall(request, asked):
     return web.json_response({})
 
 
+def slow(payload):
+    """Late enough that requests made at once need a connection each."""
+
+    async def answer(request, asked):
+        await asyncio.sleep(0.1)
+        return web.json_response(payload(asked))
+
+    return answer
+
+
 async def serving(service):
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", service.answer)
@@ -89,4 +99,4 @@ def with_service():
 @pytest.fixture
 def answers():
     """The kinds of answers: a test module cannot import this file."""
-    return SimpleNamespace(reply=reply, drop=drop, half=half, stall=stall)
+    return SimpleNamespace(reply=reply, drop=drop, half=half, stall=stall, slow=slow)

@@ -300,3 +300,20 @@ def test_the_verdict(with_service, answers):
 def test_a_closed_client_says_how_to_open_it():
     with pytest.raises(RuntimeError, match="async with"):
         asyncio.run(Client("http://127.0.0.1:1").assign("u"))
+
+
+def test_a_resend_after_a_lost_connection_never_uses_one_that_was_kept(with_service, answers):
+    """A dying worker may hold all connections that are kept; every one of them would cost a resend."""
+
+    async def play(service):
+        async with Client(service.url) as client:
+            await asyncio.gather(*(client.decide(f"u{i}", HISTORY) for i in range(8)))
+            kept = set(service.connections)
+            assert len(kept) == 8
+            service.answers[:] = [answers.drop, answers.reply(echo)]
+            service.connections.clear()
+            await client.decide("u", HISTORY)
+            assert len(service.connections & kept) == 1
+            assert len(service.connections - kept) == 1
+
+    with_service(play, answers.slow(echo))

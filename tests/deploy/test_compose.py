@@ -103,13 +103,30 @@ def test_only_the_door_is_published_and_only_here(compose):
     assert published == {"haproxy": ["${ABCTL_PUBLISH:-127.0.0.1:8711}:8711"]}
 
 
-def test_the_service_can_write_only_its_data(compose):
-    service = compose["services"]["api1"]
-    assert service["read_only"]
+@pytest.mark.parametrize("name", ["api1", "api2", "redis", "postgres", "haproxy"])
+def test_no_container_is_root_or_writes_beside_its_volumes(compose, name):
+    assert set(compose["services"]) == {"api1", "api2", "redis", "postgres", "haproxy"}
+    service = compose["services"][name]
+    assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert int(service["user"].split(":")[0]) > 0
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
+    assert not [v for v in service.get("volumes", ()) if "docker.sock" in v]
+
+
+def test_the_image_has_a_user_of_its_own(compose):
     user = re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
+    assert compose["services"]["api1"]["user"] == f"{user[1]}:{user[2]}"
     assert int(user[1]) > 0
     assert "install -d -o abctl" in DOCKERFILE
+
+
+def test_no_secret_has_a_default(compose):
+    """Without them `docker compose` says what is missing, instead of starting with what everybody knows."""
+    assert set(re.findall(r"\$\{(\w+):\?", TEXT)) == {"ABCTL_POSTGRES_PASSWORD", "ABCTL_KEY_PEPPER"}
+    assert re.findall(r"\$\{\w*(?:PASSWORD|PEPPER|KEY)\w*(?::-|\})", TEXT) == []
+    assert compose["services"]["api1"]["environment"]["ABCTL_KEY_PEPPER"]
 
 
 def test_the_image_starts_the_service_without_training():

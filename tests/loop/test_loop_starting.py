@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-READY_TARGET_S = 5.0
+READY_TARGET_S = 3.0
 READY_MAX_S = 15.0
 WORKER_MAX_MB = 400
 ABCTL = [sys.executable, "-P", "-c", "from cli.main import main; main()"]
@@ -56,7 +56,7 @@ def test_ready_soon_and_ended_by_ctrl_c(idle_loop, tools):
     began = time.monotonic()
     idle_loop.service.start()
     took_s = time.monotonic() - began
-    print(f"ready after {took_s:.1f} s (target: {READY_TARGET_S} s on a quiet machine)")
+    print(f"ready after {took_s:.1f} s (target: {READY_TARGET_S} s on a quiet machine; see bench/startup.py)")
     assert took_s < READY_MAX_S
     idle_loop.service.process.send_signal(signal.SIGINT)
     assert idle_loop.service.process.wait(20) == 0

@@ -3,15 +3,18 @@
 import asyncio
 import http.client
 import json
+import secrets
+import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+import redis
 import uvicorn
 from onnx import TensorProto, helper
 
@@ -22,14 +25,17 @@ from arms.schema import MARKET_V1
 from cli.carrier import Carrier
 from router import change
 from router.app import create_app
+from router.connection import Limits, bounded
 from router.definition import experiment_of
 from router.service import ServiceConfig, build
 from router.snapshot import first_split
-from store import experiments, models, schema
+from store import api_keys, experiments, keys, models, schema
 from store.bindings import RedisFirstSight
 from store.clock import wall_clock_us
 from store.data_dir import DataDir
+from store.pepper import pepper_of
 from store.sql import open_engine
+from store.tokens import digest_of, id_of, pepper_id, token_of
 
 WIDTH = MARKET_V1.width
 BY = change.By("test", "test")
@@ -104,11 +110,19 @@ class Node:
             {"key": key, "arms": ["base", "transformer"], "control": "base", **fields}, wall_clock_us()
         )
         experiments.create(self.engine, made, first_split(made, "test"), "test")
+        vouch(self.redis_url, key)
         self.wait(lambda: key in self.service.desk.snapshot.views)
         return made
 
     def promote(self, arm, folder):
         return promote(self.engine, arm, folder)
+
+    def give(self, name, *scopes, experiment=None):
+        """A key as `abctl key create` makes it; the node knows it when this returns."""
+        key, token = key_for(pepper_of("", self.data_dir), name, scopes, experiment)
+        api_keys.create(self.engine, key)
+        self.wait(lambda: key.id.encode() in self.service.door.keyring.by_id)
+        return token
 
     def wait(self, holds, timeout_s=8.0):
         deadline = time.monotonic() + timeout_s
@@ -130,6 +144,21 @@ class Node:
             thread.join(20)
             carrier._redis.close()
             engine.dispose()
+
+
+def key_for(pepper, name, scopes, experiment=None):
+    token = token_of(secrets.token_bytes(40))
+    key = api_keys.ApiKey(
+        id=id_of(token.encode()).decode(),
+        name=name,
+        scopes=tuple(scopes),
+        experiment=experiment,
+        pepper=pepper_id(pepper),
+        digest=digest_of(pepper, token.encode()),
+        created_at_us=wall_clock_us(),
+        created_by="test",
+    )
+    return key, token
 
 
 def str_url(engine):
@@ -156,9 +185,17 @@ def opened(sql_url):
     return engine
 
 
+def vouch(redis_url, experiment):
+    """What the shipper says of a Redis that remembers every first sight; here for good."""
+    with suppress(redis.RedisError), redis.Redis.from_url(redis_url) as client:
+        client.set(keys.vouched(experiment), client.info("server")["run_id"])
+
+
 @contextmanager
-def serving(data_dir, engine, redis_url, **settings):
+def serving(data_dir, engine, redis_url, limits=Limits(), **settings):  # noqa: B008
     """A worker over what is there already."""
+    settings = {"pepper": pepper_of("", data_dir), "is_local": True} | settings
+    vouch(redis_url, "main")
     config = ServiceConfig(data_dir=data_dir, default_experiment="main", **settings)
     first_sight = RedisFirstSight(redis_url)
     service = build(config, engine, first_sight, wall_clock_us)
@@ -166,7 +203,7 @@ def serving(data_dir, engine, redis_url, **settings):
         uvicorn.Config(
             create_app(service),
             port=0,
-            http="httptools",
+            http=bounded(limits),
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -191,6 +228,23 @@ def serving(data_dir, engine, redis_url, **settings):
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextmanager
+def standing(folder, artefacts, redis_url, **settings):
+    """A worker with data of its own."""
+    data_dir = DataDir(folder).prepare()
+    engine = opened(f"sqlite:///{data_dir.database}")
+    for arm in ("base", "transformer"):
+        promote(engine, arm, artefacts / arm)
+    with serving(data_dir, engine, redis_url, **settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def tools():
+    """The functions of this file, for fixtures of a module's own."""
+    return sys.modules[__name__]
 
 
 @pytest.fixture(scope="session")
@@ -268,9 +322,5 @@ def start_node(tmp_path, artefacts, valkey_url):
 @pytest.fixture(scope="module")
 def node(tmp_path_factory, artefacts, valkey_url):
     """One worker that a module's tests share; give every test units of its own."""
-    data_dir = DataDir(tmp_path_factory.mktemp("shared-node")).prepare()
-    engine = opened(f"sqlite:///{data_dir.database}")
-    for arm in ("base", "transformer"):
-        promote(engine, arm, artefacts / arm)
-    with serving(data_dir, engine, valkey_url) as found:
+    with standing(tmp_path_factory.mktemp("shared-node"), artefacts, valkey_url) as found:
         yield found

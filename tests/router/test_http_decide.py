@@ -387,8 +387,14 @@ def test_metrics_add_up_all_workers_and_labels_are_bounded(tmp_path):
                 refused.value.close()
             with urllib.request.urlopen(f"{url}/metrics", timeout=5) as reply:
                 text = reply.read().decode()
-            total = [line for line in text.splitlines() if line.startswith("abctl_requests_total{")]
-            assert total == ['abctl_requests_total{path="/v1/decide",status="422"} 40.0']
+            total = dict(
+                line.removeprefix("abctl_requests_total").rsplit(" ", 1)
+                for line in text.splitlines()
+                if line.startswith("abctl_requests_total{")
+            )
+            assert total.pop('{path="/v1/decide",status="422"}') == "40.0"
+            assert total.pop('{path="other",status="404"}') == "2.0"
+            assert {line.split('"')[1] for line in total} <= {"/readyz"}
         finally:
             service.terminate()
             service.wait(20)

@@ -18,7 +18,7 @@ def asked(**fields):
     return {"unit": "u", "history": [ROW], **fields}
 
 
-POST_HEAD = b"POST /v1/decide HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+POST_HEAD = b"POST /v1/decide HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 COLD_NAMES = ("arm", "share", "restore", "reason", "state", "arms", "control", "alpha", "unit_pattern")
 FUZZED = ("unit", "history", "started_at", "bot", "kind", "decision_id", "pnl_usd", "decisions", "meta")
 BAD_DECISIONS = {

@@ -112,6 +112,25 @@ def test_a_full_quota_refuses_and_leaves_no_trace(root):
     one.close()
 
 
+def test_a_full_quota_ends_the_segment_so_that_it_can_go(root):
+    """Many journals, each with a segment that SQL holds and that is not full, must not stay full for ever."""
+    shared = quota(root, 1_000)
+    one, two = (Journal(root / "e" / name, shared, segment_bytes=700) for name in ("one", "two"))
+    for each in (one, two):
+        each.append(b"x" * 480)
+    with pytest.raises(JournalFull):
+        one.append(b"y" * 100)
+    with pytest.raises(JournalFull):
+        one.append(b"y" * 100)
+    assert journal.segment_starts(root / "e" / "one") == [0, one.position]
+    assert journal.drop_segments(root / "e" / "one", one.position) == 1
+    shared.measure()
+    one.append(b"y" * 100)
+    assert [frame.payload for frame in everything(root / "e" / "two")] == [b"x" * 480]
+    for each in (one, two):
+        each.close()
+
+
 def test_the_quota_counts_all_journals_and_is_corrected(root):
     first = Journal(root / "e" / "j", quota(root))
     first.append(b"x" * 50)
@@ -228,6 +247,22 @@ def test_a_live_tail_waits_and_a_dead_one_is_handed_over(root):
     assert journal.read_from(root / "e" / "j", position, 64) == b""
     one.close()
     assert journal.read_from(root / "e" / "j", position, 64) == frame_bytes(b"torn")[:-1]
+
+
+def test_a_record_that_is_completed_while_it_is_read_is_no_torn_one(root, monkeypatch):
+    """The reader saw half of it; the owner wrote the rest and died before anybody asked whether it lives."""
+    one = Journal(root / "e" / "j", quota(root))
+    record, path = frame_bytes(b"completed"), journal.segment_path(root / "e" / "j", 0)
+    path.write_bytes(record[:-4])
+    is_owned = journal.is_owned
+
+    def complete_and_die(folder):
+        path.write_bytes(record)
+        one.close()
+        return is_owned(folder)
+
+    monkeypatch.setattr(journal, "is_owned", complete_and_die)
+    assert journal.read_from(root / "e" / "j", 0, 64) == record
 
 
 def test_damage_at_the_end_of_a_finished_segment_does_not_block(root):

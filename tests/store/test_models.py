@@ -54,3 +54,10 @@ class TestRegistry:
         assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["abc1"]
         with pytest.raises(UnknownModel):
             models.materialise(engine, "never", tmp_path)
+
+    @pytest.mark.parametrize("model_id", ["../x", "/etc", "..", "", "a/b", "ABC", "a\x00"])
+    def test_no_id_leads_out_of_the_folder(self, engine, tmp_path, model_id):
+        """Whoever wrote it to SQL."""
+        (tmp_path / "x").mkdir()
+        with pytest.raises(UnknownModel):
+            models.materialise(engine, model_id, tmp_path / "models")

@@ -10,6 +10,7 @@ import redis
 
 from store.data_dir import DataDir
 from store.errors import StoreUnavailable
+from store.locks import is_locked
 from store.valkey import PrivateValkey, private_url, socket_path
 
 OWNER = """
@@ -170,6 +171,42 @@ def test_the_next_owner_waits_for_the_last_ones_server(place, make):
     valkey.stop()
 
 
+@pytest.mark.parametrize("is_known", [True, False], ids=["launched", "launch interrupted"])
+def test_stopped_while_it_starts_it_ends_at_once(place, make, monkeypatch, is_known):
+    """It holds no lock yet, or has no pid file yet; what lies there is of one that was killed."""
+    stranger = make.python("import time; time.sleep(60)")
+    place.valkey.mkdir()
+    (place.valkey / "valkey.pid").write_text(str(stranger.pid))
+    valkey = PrivateValkey(place)
+
+    def interrupted(_timeout_s):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(valkey, "_answers_within", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        valkey.ensure()
+    process = valkey._process
+    if not is_known:
+        valkey._process = None
+        wait_until(lambda: is_locked(place.valkey / "running.lock"))
+    began_s = time.monotonic()
+    valkey.stop()
+    assert time.monotonic() - began_s < 5.0
+    assert process.wait(0.1) is not None
+    assert not lives(valkey.pid)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.communicate()
+
+
+def test_a_frozen_one_is_killed_when_its_owner_stops(place, valkey, monkeypatch):
+    monkeypatch.setattr("store.valkey.DEATH_TIMEOUT_S", 0.3)
+    pid = valkey.pid
+    os.kill(pid, signal.SIGSTOP)
+    valkey.stop()
+    assert not lives(pid)
+
+
 def test_one_that_neither_answers_nor_ends_is_named(place, valkey, monkeypatch):
     monkeypatch.setattr("store.valkey.DEATH_TIMEOUT_S", 0.1)
     monkeypatch.setattr("store.valkey._ADOPTION_TIMEOUT_S", 0.1)
@@ -200,3 +237,5 @@ def test_any_path_of_a_data_directory(tmp_path, name):
         assert socket_path(place).parent.stat().st_mode & 0o077 == 0
     finally:
         valkey.stop()
+    if socket_path(place).parent != place.valkey.resolve():
+        assert not socket_path(place).parent.exists()
