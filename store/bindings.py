@@ -1,5 +1,6 @@
 """The first start of a unit that any process bound, kept in Redis."""
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ VOUCH_S = 5.0
 """For so long counts the last word that Redis remembers every first sight (see store/recall.py)."""
 TOLD_AT_ONCE = 64
 """Starts in one pipeline: a longer one would hold up decisions while it is written."""
+_LOG = logging.getLogger("abctl.bindings")
 # RuntimeError is uvloop's word for a connection that was reset.
 _SILENCE = (RedisError, OSError, RuntimeError)
 # The word counts in the run of the server that it was given to: another may have begun with an old snapshot.
@@ -139,7 +141,9 @@ class RedisFirstSight:
         return True
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections. What is still untold is lost to the other processes."""
+        if self._untold:
+            _LOG.warning("Redis was never told the starts of %d units: it did not answer", len(self._untold))
         await self._redis.aclose()
 
 

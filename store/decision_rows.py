@@ -1,6 +1,10 @@
-"""Decisions as SQL rows: of each id the first in (received_at, journal, position) stays."""
+"""Decisions as SQL rows: of each id the first in (received_at, journal, position) stays.
 
-from collections.abc import Iterator, Sequence
+One that is sent again is a duplicate. One of another unit is none, but an answer without a row: it is handed
+back, so that it is kept elsewhere and counted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -42,11 +46,13 @@ class StoredDecisions:
     """What a batch changed. new: rows of ids that SQL did not have.
 
     moved: decisions that took the place of a later one of their id. robbed: units that lost one so.
+    reused: decisions without a row, because another unit has their id.
     """
 
     new: Sequence[Row] = ()
     moved: Sequence[Row] = ()
     robbed: frozenset[str] = frozenset()
+    reused: Sequence[Stamped[Decision]] = ()
     duplicates: int = 0
 
 
@@ -58,20 +64,34 @@ def store(connection: Connection, experiment: str, decisions: Sequence[Stamped[D
             first[stamped.record.decision_id] = row_of(stamped)
     new = add_new(connection, _TABLE, list(first.values()), ("decision_id",))
     added = {row["decision_id"] for row in new}
-    moved, robbed = _replace_later(connection, experiment, [r for k, r in first.items() if k not in added])
-    return StoredDecisions(new, moved, robbed, len(decisions) - len(new))
+    known = [row for decision_id, row in first.items() if decision_id not in added]
+    held = {row["decision_id"]: row for row in _held(connection, experiment, known)}
+    moved = [row for row in known if place(row) < place(held[row["decision_id"]])]
+    lost = _ousted(connection, experiment, moved, held)
+    _replace(connection, experiment, moved)
+    stays = held | {row["decision_id"]: row for row in [*new, *moved]}
+    reused = [s for s in decisions if s.record.unit != stays[s.record.decision_id]["unit"]]
+    robbed = frozenset(held[row["decision_id"]]["unit"] for row in moved)
+    return StoredDecisions(new, moved, robbed, [*reused, *lost], len(decisions) - len(new) - len(reused))
 
 
-def _replace_later(
-    connection: Connection, experiment: str, rows: Sequence[Row]
-) -> tuple[list[Row], frozenset[str]]:
-    held = {row["decision_id"]: row for row in _held(connection, experiment, rows)}
-    earlier = [row for row in rows if place(row) < place(held[row["decision_id"]])]
-    for row in earlier:
+def _ousted(
+    connection: Connection, experiment: str, moved: Sequence[Row], held: Mapping[str, Row]
+) -> list[Stamped[Decision]]:
+    """The decisions of other units whose rows are about to be replaced."""
+    ids = [row["decision_id"] for row in moved if row["unit"] != held[row["decision_id"]]["unit"]]
+    found: list[Stamped[Decision]] = []
+    for chunk in chunks(ids):
+        query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.decision_id.in_(chunk))
+        found += [stamped_of(dict(row)) for row in connection.execute(query).mappings()]
+    return found
+
+
+def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
+    for row in rows:
         key = and_(_TABLE.c.experiment == experiment, _TABLE.c.decision_id == row["decision_id"])
         connection.execute(delete(_TABLE).where(key))
         connection.execute(_TABLE.insert(), row)
-    return earlier, frozenset(held[row["decision_id"]]["unit"] for row in earlier)
 
 
 def _held(connection: Connection, experiment: str, rows: Sequence[Row]) -> Iterator[Row]:
@@ -115,3 +135,14 @@ def row_of(stamped: Stamped[Decision]) -> Row:
     row["journal_id"] = stamped.journal_id
     row["position"] = stamped.position
     return row
+
+
+def stamped_of(row: Row) -> Stamped[Decision]:
+    """The decision that `row_of` made the row of."""
+    record = Decision(
+        **{name: row[name] for name in _COPIED},
+        weights=msgspec.json.decode(row["weights"], type=dict[str, float]),
+        probs=(row["prob_hold"], row["prob_buy"], row["prob_sell"]),
+        schema=row["schema_hash"],
+    )
+    return Stamped(record, row["journal_id"], row["position"])

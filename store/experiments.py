@@ -1,6 +1,7 @@
 """Experiments and the history of their splits in SQL. Decides nothing: the caller hands in the new table."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,21 +11,29 @@ from sqlalchemy.exc import IntegrityError
 from store import tables
 from store.audit import record_change
 from store.errors import ExperimentInUse, SplitMoved, UnknownExperiment
+from store.journal import end_of, journal_folders
 from store.records import Experiment, Split
 from store.sql import in_transaction, table_of
+from store.turns import take_turn
 
 _EXPERIMENTS = table_of(tables.Experiment)
 _ARMS = table_of(tables.Arm)
 _SPLITS = table_of(tables.Split)
 _STAGES = table_of(tables.Stage)
 _UNITS = table_of(tables.Unit)
+_MARKS = table_of(tables.JournalMark)
 _BUCKETS = 1_000_000
 _SPLIT_CLASS = 0x61626373  # "abcs"
 
 
-def create(engine: Engine, experiment: Experiment, first: Split, actor: str) -> None:
-    """Stores a new experiment with its first split; one without decisions may be defined anew."""
-    in_transaction(engine, lambda c: _create(c, experiment, first, actor))
+def create(
+    engine: Engine, experiment: Experiment, first: Split, actor: str, journals: Path | None = None
+) -> None:
+    """Stores a new experiment with its first split; one without records may be defined anew.
+
+    journals: where this node's lie, for what they hold may not be in SQL yet. Another node's is not seen.
+    """
+    in_transaction(engine, lambda c: _create(c, experiment, first, actor, journals))
 
 
 def ensure(engine: Engine, experiment: Experiment, first: Split, actor: str) -> None:
@@ -32,14 +41,17 @@ def ensure(engine: Engine, experiment: Experiment, first: Split, actor: str) -> 
 
     def work(connection: Connection) -> None:
         if _row(connection, experiment.key) is None:
-            _create(connection, experiment, first, actor)
+            _create(connection, experiment, first, actor, None)
 
     in_transaction(engine, work)
 
 
-def _create(connection: Connection, experiment: Experiment, first: Split, actor: str) -> None:
+def _create(
+    connection: Connection, experiment: Experiment, first: Split, actor: str, journals: Path | None
+) -> None:
     if _row(connection, experiment.key) is not None:
-        if connection.execute(select(func.count()).where(_UNITS.c.experiment == experiment.key)).scalar():
+        take_turn(connection, experiment.key)
+        if _is_used(connection, experiment.key) or (journals and _is_journaled(journals / experiment.key)):
             raise ExperimentInUse(experiment.key)
         for table in (_ARMS, _SPLITS, _STAGES):
             connection.execute(delete(table).where(table.c.experiment == experiment.key))
@@ -54,6 +66,15 @@ def _create(connection: Connection, experiment: Experiment, first: Split, actor:
     connection.execute(_ARMS.insert(), arms)
     _add_split(connection, first)
     record_change(connection, first.created_at_us, actor, "experiment.create", experiment.key, definition)
+
+
+def _is_used(connection: Connection, key: str) -> bool:
+    found = (select(t.c.experiment).where(t.c.experiment == key).limit(1) for t in (_MARKS, _UNITS))
+    return any(connection.execute(query).first() is not None for query in found)
+
+
+def _is_journaled(folder: Path) -> bool:
+    return any(end_of(journal) > 0 for journal in journal_folders(folder))
 
 
 def _row(connection: Connection, key: str) -> Any:
@@ -146,7 +167,10 @@ def _begin_split(connection: Connection) -> None:
 
 
 def no_split_on_its_way(engine: Engine) -> bool:
-    """Whether no version is dated and not yet committed: one that comes after this is dated after this."""
+    """Whether no version is dated and not yet committed: one that comes after this is dated after this.
+
+    SQLite cannot say: its commit follows the date at once, and is taken to last less than the lead's slack.
+    """
     if engine.dialect.name == "sqlite":
         return True
     free = "CASE WHEN pg_try_advisory_lock_shared(:class, 0) THEN pg_advisory_unlock_shared(:class, 0) END"

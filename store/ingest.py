@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, select, update
 
 from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows
-from store.journal import Frame, frames
+from store.journal import Frame, frame_bytes, frames
 from store.records import Decision, MarketOutcome, Record, TradeOutcome
 from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
@@ -24,6 +24,7 @@ _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
 _MISSING = "the journal no longer holds these bytes: was the database restored from a backup?"
 _UNFINISHED = "unfinished or damaged record"
+_REUSED = "a decision of another unit came first under this decision_id: give every decision an id of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _ingest(connection: Connection, experiment: str, shipments: Sequence[Shipmen
     found = read(experiment, shipments, marks)
     for letter in found.dead:
         _bury(connection, experiment, letter, now_us)
-    stored = _store(connection, experiment, found.records)
+    stored = _store(connection, experiment, found.records, now_us)
     _move_marks(connection, {j: p for j, p in found.marks.items() if p != marks[j]}, now_us)
     return stored + Stored(dead=len(found.dead), gaps=found.gaps)
 
@@ -159,7 +160,9 @@ def _bury(connection: Connection, experiment: str, letter: DeadFrame, now_us: in
     connection.execute(_DEAD.insert(), row)
 
 
-def _store(connection: Connection, experiment: str, records: Sequence[Stamped[Record]]) -> Stored:
+def _store(
+    connection: Connection, experiment: str, records: Sequence[Stamped[Record]], now_us: int
+) -> Stored:
     decisions: list[Stamped[Decision]] = []
     outcomes: list[Stamped[TradeOutcome | MarketOutcome]] = []
     for s in records:
@@ -168,12 +171,20 @@ def _store(connection: Connection, experiment: str, records: Sequence[Stamped[Re
         else:
             outcomes.append(Stamped(s.record, s.journal_id, s.position))
     made = decision_rows.store(connection, experiment, decisions)
+    for stamped in made.reused:
+        _bury(connection, experiment, _reused(stamped), now_us)
     unparked = outcome_rows.unpark(connection, experiment, made.new, made.moved)
     settled = outcome_rows.store(connection, experiment, outcomes)
     changed = unit_rows.add_decisions(connection, experiment, made)
     unit_outcomes.refresh(connection, experiment, changed | unparked | settled.units)
     duplicates = made.duplicates + settled.duplicates
-    return Stored(len(made.new), settled.new, duplicates, settled.conflicts)
+    return Stored(len(made.new), settled.new, duplicates, settled.conflicts, len(made.reused))
+
+
+def _reused(stamped: Stamped[Decision]) -> DeadFrame:
+    payload = msgspec.msgpack.encode(stamped.record)
+    stop = stamped.position + len(frame_bytes(payload))
+    return DeadFrame(stamped.journal_id, Frame(stamped.position, stop, payload), _REUSED)
 
 
 def _lock_marks(connection: Connection, experiment: str, journals: set[str], now_us: int) -> dict[str, int]:

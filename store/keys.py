@@ -17,7 +17,7 @@ def leader(experiment: str, role: str) -> str:
 
 
 def vouched(experiment: str) -> str:
-    """Lives while somebody vouches that Redis remembers every start of the experiment."""
+    """The run of the server of which somebody vouches that it remembers every start; it expires soon."""
     return f"abctl:{{{experiment}}}:vouched"
 
 

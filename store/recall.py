@@ -1,11 +1,12 @@
 """Puts first sights back into a Redis that may have forgotten them, and vouches for one that remembers all.
 
-Law: while the word stands that `vouch` gave, Redis knows the start of every unit in which somebody has decided,
-but for those that wait to be told: a worker tells a start within 20 ms, or, if it was cut off from Redis, when
-it is back (store/untold.py; what it drops is counted, what it takes into its grave is not). A Redis that was
-emptied, or came back with less than it had, has no word until every start is back that SQL knows, and SQL knows
-what the journals of this node held at the loss; meanwhile workers are sure of nothing and ask again. Units that
-only another node has journaled and not yet carried do not come back.
+Law: while the word stands that `vouch` gave, Redis knows the start of every unit in which somebody decided,
+but for those that a worker has yet to tell: it does so within 20 ms, and, if Redis did not answer it, as soon
+as Redis does. What it drops meanwhile is counted, what dies with it is not (store/untold.py).
+
+A Redis that was emptied, or came back with less than it had, has no word until every start is back that SQL
+knows; and SQL is asked only when it holds what the journals of this node held. Meanwhile workers are sure of
+nothing and ask again. Units that only another node has journaled and not carried yet do not come back.
 """
 
 import uuid

@@ -213,7 +213,7 @@ def test_what_was_bound_without_redis_is_asked_again_and_the_first_process_wins(
 
 
 class Forgetful(MemoryFirstSight):
-    """A place that forgot everything, and in which starts come back; is_whole: somebody vouches that all did."""
+    """A place that forgot everything. is_whole: somebody vouches that every start is back."""
 
     def __init__(self):
         super().__init__()

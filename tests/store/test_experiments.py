@@ -8,6 +8,7 @@ from store import experiments
 from store.audit import changes
 from store.errors import ExperimentInUse, SplitMoved, UnknownExperiment
 from store.ingest import ingest
+from store.journal import Journal, Quota
 from store.sql import open_engine
 
 RACER = """
@@ -67,6 +68,20 @@ class TestExperiments:
         ingest(filled, "main", [make.shipment("j", [make.decision()])], 1)
         with pytest.raises(ExperimentInUse, match="another key"):
             experiments.create(filled, *make.experiment_and_split(), "me")
+
+    def test_one_with_an_outcome_may_not(self, filled, make):
+        ingest(filled, "main", [make.shipment("j", [make.market()])], 1)
+        with pytest.raises(ExperimentInUse):
+            experiments.create(filled, *make.experiment_and_split(), "me")
+
+    def test_one_whose_first_decision_is_still_in_a_journal_may_not(self, filled, make, tmp_path):
+        one = Journal(tmp_path / "main" / "j", Quota(tmp_path, 1_000))
+        experiments.create(filled, *make.experiment_and_split(), "me", tmp_path)
+        one.append(make.encode(make.decision()))
+        experiments.create(filled, *make.experiment_and_split("new"), "me", tmp_path)
+        with pytest.raises(ExperimentInUse):
+            experiments.create(filled, *make.experiment_and_split(), "me", tmp_path)
+        one.close()
 
     def test_an_archived_one_says_when(self, filled):
         experiments.archive(filled, "main", 77, "me")

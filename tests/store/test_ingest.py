@@ -4,6 +4,7 @@ import itertools
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from store.ingest import Shipment, ingest, ingest_each, read
 from store.journal import frame_bytes
 from store.outcome_rows import market_key
+from store.records import Record
 from store.refusal import PERHAPS_REFUSED, is_refusal
 
 NOW_US = 9_000
@@ -221,6 +223,20 @@ class TestUnits:
         (unit,) = make.totals_are_derived(engine, "main")
         assert (unit["unit"], unit["trades"]) == ("u1", 1)
         assert make.rows(engine, "SELECT unit FROM unitbot") == [{"unit": "u1"}]
+
+    @pytest.mark.parametrize("order", ["first before", "first after", "together"])
+    def test_an_answer_under_a_reused_id_is_no_duplicate_but_kept_and_counted(self, engine, make, order):
+        first, second = make.decision(unit="u1"), make.decision(unit="u2", received_at_us=1_001)
+        one, two = make.shipment("j", [first, first]), make.shipment("k", [second, second])
+        batches = {"first before": ([one], [two]), "first after": ([two], [one]), "together": ([two, one],)}
+        stored = [put(engine, *batch) for batch in batches[order]]
+        assert [s["unit"] for s in make.totals_are_derived(engine, "main")] == ["u1"]
+        letters = make.rows(engine, "SELECT * FROM deadletter ORDER BY position")
+        assert sum(s.dead for s in stored) == len(letters)
+        for letter in letters:
+            assert msgspec.msgpack.decode(bytes(letter["content"]), type=Record) == second
+        assert {row["journal_id"] for row in letters} == {"k"}
+        assert "id of its own" in letters[0]["reason"]
 
 
 class TestOutcomes:

@@ -149,7 +149,7 @@ def test_a_redis_that_is_full_is_told_when_it_has_room(fresh_valkey_url):
         asyncio.run(course(client))
 
 
-def test_telling_costs_no_time_and_bounded_memory_while_nobody_answers(tmp_path):
+def test_telling_costs_no_time_and_bounded_memory_while_nobody_answers(tmp_path, caplog):
     count = 50_000
 
     async def course():
@@ -169,6 +169,7 @@ def test_telling_costs_no_time_and_bounded_memory_while_nobody_answers(tmp_path)
     assert told_s < count * 100e-6
     assert (dropped + kept, again) == (count, 0)
     assert 0 < kept < count
+    assert f"starts of {kept} units" in caplog.text
 
 
 def start(n, start_us=1):
