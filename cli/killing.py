@@ -57,7 +57,7 @@ def _changed(settings: "Settings", body: dict[str, str], by_file: Callable[[], N
         else:
             return f"through the service at {url}"
     by_file()
-    when = "polls 4 times a second" if is_locked(settings.place) else "reads at its start: none runs there now"
+    when = "polls 4 times a second" if is_locked(settings.place) else "reads at its start; none runs now"
     return f"by the KILL file in {settings.data_dir}, which a service there {when}"
 
 

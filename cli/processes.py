@@ -4,6 +4,7 @@ Nothing heavy is imported before a child has learned how to die with its supervi
 supervisor still prepares SQL and Valkey; only the word GO lets it begin.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -84,7 +85,9 @@ def _run(work: Callable[[ProcessConfig], None]) -> None:
 
 
 def _say(config: ProcessConfig, words: str) -> None:
-    os.write(config.words_fd, " ".join(words.split()).encode()[:WORDS_BYTES] + b"\n")
+    """To the supervisor; one that has died does not listen, and `follow` ends us."""
+    with contextlib.suppress(BrokenPipeError):
+        os.write(config.words_fd, " ".join(words.split()).encode()[:WORDS_BYTES] + b"\n")
 
 
 def _await_go() -> None:

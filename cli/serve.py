@@ -141,11 +141,15 @@ def prepared(settings: "Settings", tell: Tell) -> Generator[tuple["Supervisor", 
     from store.valkey import PrivateValkey
 
     check_experiment_early(settings)
-    place = settings.place.prepare()
+    place = settings.place
     with ExitStack() as stack:
-        stack.enter_context(owned(place))
+        is_new = not place.root.exists()  # then a port in use leaves nothing behind
+        if not is_new:
+            stack.enter_context(owned(place.prepare()))
         patience_s = 0.0 if read_service(place) is None else _PORT_PATIENCE_S
         listener = stack.enter_context(listening_socket(settings.host, settings.port, patience_s))
+        if is_new:
+            stack.enter_context(owned(place.prepare()))
         valkey = None if settings.redis_url else PrivateValkey(place)
         if valkey is not None:
             stack.callback(valkey.stop)

@@ -76,7 +76,7 @@ def facts_of(settings: "Settings") -> dict[str, Any]:
         "data_dir": str(settings.data_dir.resolve()),
         "journal_bytes_not_in_sql": lag if has_journals else None,
         "sql_silent": silent,
-        "trouble": told(settings.data_dir),
+        "trouble": told(settings.data_dir) if url or lag else None,  # else it is over, and nobody said so
         "killed": [f"{k.experiment}/{k.arm}" for k in read_kills(settings.data_dir)],
         "experiments": rows,
     }
@@ -136,6 +136,8 @@ def _way_of(found: dict[str, Any]) -> str:
         return f"none in {found['data_dir']}: what a service elsewhere still holds is said there"
     if found["sql_silent"]:
         return f"at most {lag_bytes:,} bytes are not in SQL"
+    if lag_bytes and not found["service"]:
+        return f"{lag_bytes:,} bytes are not in SQL: a service here carries them on; start it: abctl serve"
     return f"{lag_bytes:,} bytes on their way to SQL" if lag_bytes else "everything is in SQL"
 
 

@@ -21,7 +21,7 @@ class Patience:
 
         The first resend waits only if the service asked for it, and no longer than a request may take.
         """
-        if error.status not in PASSING or error.code == "bad_answer":
+        if error.status not in PASSING:
             return None
         asked_s = error.retry_after_s or 0.0
         if sent == 1 and error.code != "timed_out" and asked_s <= self.timeout_s:

@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,15 +20,19 @@ def child(tmp_path):
     """A shipper that waits for `go`."""
     life_read, life_write = os.pipe()
     config = ProcessConfig(
-        data_dir=str(tmp_path), metrics_dir=str(tmp_path), sql_url="sqlite://", redis_url="", experiment="main",
-        split_lead_s=2.0, fsync_interval_s=0.05, journal_quota_bytes=1 << 20, pepper=b"", is_local=True,
-        listen_fd=-1, life_fd=life_read,
+        data_dir=str(tmp_path), metrics_dir=str(tmp_path), sql_url="sqlite://", redis_url="",
+        experiment="main", split_lead_s=2.0, fsync_interval_s=0.05, journal_quota_bytes=1 << 20,
+        pepper=b"", is_local=True, listen_fd=-1, life_fd=life_read,
     )  # fmt: skip
     child = Child("shipper", config, (life_read,))
     yield child
     child.end()
     os.close(life_write)
     os.close(life_read)
+
+
+def open_files():
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def tend_until(child, true):
@@ -59,12 +65,12 @@ def test_one_that_was_asked_to_end_is_started_again_at_once_and_is_no_death(chil
 
 def test_one_that_cannot_be_started_is_tried_again(child, monkeypatch):
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    fds = len(os.listdir("/proc/self/fd"))
+    fds = open_files()
     child.tend(time.monotonic())
     assert child.process is None
     assert child.deaths == 1
     assert "it cannot be started" in child.words
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert open_files() == fds
     monkeypatch.undo()
     tend_until(child, lambda: child.process is not None)
 
@@ -79,12 +85,20 @@ def test_a_successor_that_cannot_be_started_leaves_the_others_alone(child, monke
     assert roll.workers == [child]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_hangup_of_everybody_is_not_for_the_children(child):
     child.start(time.monotonic())
-    time.sleep(1.0)
+    tend_until(child, lambda: ignores(child.process.pid, signal.SIGHUP))
     child.process.send_signal(signal.SIGHUP)
     time.sleep(0.2)
     assert child.process.poll() is None
+
+
+def ignores(pid, number):
+    """Whether a process ignores a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (ignored,) = [int(line.split()[1], 16) for line in lines if line.startswith("SigIgn")]
+    return bool(ignored >> (number - 1) & 1)
 
 
 def test_a_terminal_that_goes_without_a_word_is_forgotten(monkeypatch):

@@ -88,7 +88,7 @@ def test_a_kill_where_no_service_has_ever_been_is_none(abctl, tmp_path, word):
 
 def test_a_kill_without_a_service_says_when_it_counts(abctl):
     abctl("db", "upgrade")
-    assert "none runs there now" in abctl("split", "kill", "transformer").err
+    assert "none runs now" in abctl("split", "kill", "transformer").err
 
 
 def test_status_of_a_running_service(at_service, service):

@@ -19,9 +19,9 @@ def journaled(tmp_path):
     journal.close()
 
 
-def test_without_a_database_everything_is_on_its_way(abctl, journaled):
+def test_without_a_database_and_a_service_everything_waits(abctl, journaled):
     assert json.loads(abctl("status", "--json").out)["journal_bytes_not_in_sql"] == journaled
-    assert f"{journaled} bytes on their way to SQL" in abctl("status").out
+    assert f"{journaled} bytes are not in SQL: a service here carries them on" in abctl("status").out
 
 
 def test_without_a_journal_nothing_is_said_of_sql(abctl, service):

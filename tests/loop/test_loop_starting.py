@@ -73,6 +73,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path, tools):
     assert done.returncode == 5
     assert f"cannot listen on 127.0.0.1:{port}" in sentence_of(done)
     assert "--port" in done.stderr
+    assert not (tmp_path / "data").exists()
     assert tools.processes_of(tmp_path / "data") == {}
 
 

@@ -20,17 +20,25 @@ HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/us
 
 @pytest.fixture
 def pair(fresh_postgres_url, redis_url, redis_token, tools):
-    """Two services, started at the same moment on an empty database."""
+    """Two services, upgraded and started at the same moment on an empty database."""
     with ExitStack() as stack:
         loops = [
             stack.enter_context(tools.open_loop(fresh_postgres_url, redis_token, ABCTL_REDIS_URL=redis_url))
             for _ in range(2)
         ]
         with ThreadPoolExecutor(2) as pool:
-            for started in [pool.submit(loop.service.start) for loop in loops]:
-                started.result()
+            list(pool.map(lambda loop: loop.service.command("db", "upgrade"), loops))
+            define(loops[0])
+            list(pool.map(lambda loop: loop.service.start(), loops))
         loops[0].split("0.5")
         yield loops
+
+
+def define(loop):
+    """The experiment of a loop, which shares its Redis with others: only `main` comes by itself."""
+    file = loop.folder.parent / "experiment.toml"
+    file.write_text(f'key = "{loop.experiment}"\narms = ["base", "transformer"]\ncontrol = "base"\n')
+    loop.service.command("experiment", "create", str(file))
 
 
 @contextmanager
