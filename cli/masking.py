@@ -2,8 +2,10 @@
 
 import re
 
-_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@]*(?=@)", re.IGNORECASE)
-_PARAMETER = re.compile(r"(?P<before>(?:password|passwd|pwd)=)[^\s&'\"]+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@]*:)\S*(?=@)", re.IGNORECASE)
+_PARAMETER = re.compile(
+    r"""(?P<before>(?:password|passwd|pwd)\s*=\s*)(?:'[^']*'?|"[^"]*"?|[^\s&'"]+)""", re.IGNORECASE
+)
 _KEY = re.compile(r"(?P<before>abctl_[0-9a-f]{16}_)[0-9a-f]+", re.IGNORECASE)
 _BEARER = re.compile(r"(?P<before>bearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

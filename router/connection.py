@@ -2,25 +2,29 @@
 
 uvicorn bounds neither the head of a request, nor the time that head or body take, nor an answer that nobody
 reads. Here each has a limit; what breaks it gets a problem document and a closed connection. A request that
-arrives in one piece, as a bot's does, costs two comparisons more.
+arrives in one piece, as a bot's does, costs a few comparisons more.
 """
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from router import metrics
 from router.problems import Problem
 
 _ENCODE = msgspec.json.Encoder().encode
+_BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """head_s: from the first byte (or the connection) to the end of the headers. body_s: from there to the
-    end of the body. reply_s: until a caller takes more of an answer. connections: of one worker."""
+    end of the body. reply_s: until a caller takes more of an answer, or all of the last one.
+    head_bytes, headers: of a request's head, and of what follows a chunked body. connections: of one worker.
+    pipelined: requests of one connection that wait for their turn."""
 
     head_s: float = 10.0
     body_s: float = 30.0
@@ -28,6 +32,7 @@ class Limits:
     head_bytes: int = 16 << 10
     headers: int = 64
     connections: int = 4096
+    pipelined: int = 64
 
 
 def bounded(limits: Limits) -> type[HttpToolsProtocol]:
@@ -41,11 +46,17 @@ class BoundedConnection(HttpToolsProtocol):
     limits = Limits()
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
-    _phase = ""
-    _head_bytes = 0
-    _was_asked = False
-    _has_head = False
-    _is_large = False
+    _closing: asyncio.TimerHandle | None = None
+    _timed = ""
+    """What the timer is for: "head", "body", or "" where nothing is awaited."""
+    _reading = ""
+    """What the parser is in: "head", "body" (with what follows it), or "" between two requests."""
+    _loose_bytes = 0
+    """Received since the last whole head or part of a body: of a head, blank lines, trailers, chunk sizes."""
+    _has_progressed = False
+    _may_be_large = False
+    _is_ending = False
+    _running: RequestResponseCycle | None = None
     _refusal: Problem | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -55,42 +66,89 @@ class BoundedConnection(HttpToolsProtocol):
             detail = f"the worker has its {self.limits.connections:,} connections: close idle ones"
             self._end_with(Problem(503, "too_many_connections", detail, retry_after_s=1))
         else:
-            self._enter("head")
+            self._time("head")
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, then looks how far the request is."""
-        if self.transport.is_closing():
+        if self._is_over():
             return
-        self._is_large = self._head_bytes + len(data) > self.limits.head_bytes
+        self._has_progressed = False
+        beyond = self._loose_bytes + len(data) > self.limits.head_bytes
+        self._may_be_large = self._may_be_large or beyond
         super().data_received(data)
-        if self._has_head:
-            self._head_bytes = 0
-            phase = "body" if self.cycle.more_body else ""
-        else:
-            self._head_bytes += len(data)
-            phase = "head"
-            if self._is_large:
+        if self._is_over():
+            return
+        self._loose_bytes = 0 if self._has_progressed else self._loose_bytes + len(data)
+        if self._may_be_large:
+            if self._loose_bytes > self.limits.head_bytes or self._is_head_too_large():
                 self._end_with(_head_too_large(self.limits))
                 return
-        if phase != self._phase:
-            self._enter(phase)
+            self._may_be_large = self._reading == "head"
+        awaited = self._reading or ("head" if self._is_idle_untimed() else "")
+        if awaited != self._timed:
+            self._time(awaited)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is taken from the caller."""
+        return self._is_ending or self.transport.is_closing()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._has_head = False
+        self._reading = "head"
+        self._unset_keepalive_if_required()
+        if self._timed:
+            self._time("")  # each request has its own time, whatever was awaited before
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Lets the head of a request pass, or makes the parser stop."""
-        if len(self.headers) > self.limits.headers or (self._is_large and self._is_head_too_large()):
-            self._refusal = _head_too_large(self.limits)
-            raise ValueError("the head of the request is too large")
-        self._has_head = self._was_asked = True
+        self._refusal = self._why_not()
+        if self._refusal is not None:
+            raise ValueError(self._refusal.detail)
         super().on_headers_complete()
+        self._reading, self._has_progressed = "body", True
+        self.headers = []  # trailers come here, and not among the headers that the application sees
+        if self._asks_for_another_protocol():
+            self.cycle.keep_alive = False  # what follows would be of another protocol
+
+    def _why_not(self) -> Problem | None:
+        if len(self.headers) > self.limits.headers or (self._may_be_large and self._is_head_too_large()):
+            return _head_too_large(self.limits)
+        if len(self.pipeline) >= self.limits.pipelined:
+            detail = f"{self.limits.pipelined} requests wait already: send the next after an answer"
+            return Problem(503, "too_many_pipelined", detail, retry_after_s=1)
+        if self._asks_for_another_protocol() and any(name in _BODY_HEADERS for name, _ in self.headers):
+            rule = "a request with a body cannot ask for another protocol: leave the header Upgrade out"
+            return Problem(400, "broken_http", rule)
+        return None
+
+    def _asks_for_another_protocol(self) -> bool:
+        parser: Any = self.parser
+        return bool(parser.should_upgrade())
 
     def _is_head_too_large(self) -> bool:
         held = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return held > self.limits.head_bytes
+        return held > self.limits.head_bytes or len(self.headers) > self.limits.headers
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._has_progressed = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of a request. One that was answered before it was whole leaves the connection idle."""
+        super().on_message_complete()
+        self._reading = ""
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """The next request's turn, or the end of the connection."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
 
     def send_400_response(self, msg: str) -> None:
         """What the parser cannot read, or was told to refuse."""
@@ -99,8 +157,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the timers."""
-        self._enter("")
+        self._time("")
         self.resume_writing()
+        if self._closing is not None:
+            self._closing.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -121,41 +181,56 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
-    def _enter(self, phase: str) -> None:
-        """Starts the time of a phase: "head", "body", or "" where nothing is awaited."""
-        self._phase = phase
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: any stranger can ask for another protocol, and would fill the log."""
+
+    def _time(self, awaited: str) -> None:
+        """Starts the time of what is awaited; ends the time of what was."""
+        self._timed = awaited
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if phase:
-            seconds = self.limits.head_s if phase == "head" else self.limits.body_s
+        if awaited:
+            seconds = self.limits.head_s if awaited == "head" else self.limits.body_s
             self._timer = self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
         """Silence is closed in silence; half a request gets 408."""
         self._timer = None
-        if self._phase == "head" and self._is_answering():  # the next request waits behind a slow answer
-            self._enter("head")
+        if self._is_answering() and (self._timed == "head" or self._running is not self.cycle):
+            self._time(self._timed)  # it waits behind a slow answer, and may not even be read
             return
-        is_silent = self._phase == "head" and not self._head_bytes
-        if is_silent or (self._phase == "body" and self.cycle.response_started):
-            self.transport.close()
+        is_silent = not self._reading and not self._loose_bytes
+        if is_silent or (self._timed == "body" and self.cycle.response_started):
+            self._close()
             return
-        seconds = self.limits.head_s if self._phase == "head" else self.limits.body_s
-        detail = f"the {self._phase} of the request did not arrive within {seconds:g} s: send it faster"
+        seconds = self.limits.head_s if self._timed == "head" else self.limits.body_s
+        detail = f"the {self._timed} of the request did not arrive within {seconds:g} s: send it faster"
         self._end_with(Problem(408, "request_timeout", detail))
 
     def _is_answering(self) -> bool:
-        return self._was_asked and not self.cycle.response_complete
+        return self._running is not None and not self._running.response_complete
+
+    def _is_idle_untimed(self) -> bool:
+        """Whether blank lines, say, have ended the time of an idle connection and begun no request."""
+        return self.timeout_keep_alive_task is None and not self._is_answering()
 
     def _end_with(self, problem: Problem) -> None:
-        """Writes a problem past the application, unless half an answer stands there, and closes."""
-        self._enter("")
-        if self._is_answering() and self.cycle.response_started:
-            self.transport.close()
-        if self.transport.is_closing():
-            return
+        """Writes a problem past the application and closes. Where an earlier request is owed its answer, that
+        one is the last, and says so; where half an answer stands there, nothing can be added."""
+        self._time("")
         metrics.count_refused(problem.status)
+        if self._is_answering():
+            if self._reading != "body" or self._running is not self.cycle:
+                self._end_after_running()
+                return
+            if self.cycle.response_started:
+                self._close()
+                return
         body = _ENCODE(problem.body())
         headers = problem.headers() | {
             "content-type": "application/problem+json",
@@ -164,7 +239,20 @@ class BoundedConnection(HttpToolsProtocol):
         }
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
         self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+        self._close()
+
+    def _end_after_running(self) -> None:
+        """Takes nothing more; those that wait for their turn were not begun, and can be sent again."""
+        self._is_ending = True
+        self.pipeline.clear()
+        if self._running is not None:
+            self._running.keep_alive = False
+
+    def _close(self) -> None:
+        """Closes when what was written is read, and cuts it where nobody does."""
         self.transport.close()
+        if self._closing is None and self.transport.get_write_buffer_size():
+            self._closing = self.loop.call_later(self.limits.reply_s, self.transport.abort)
 
 
 def _head_too_large(limits: Limits) -> Problem:

@@ -69,6 +69,15 @@ _OWN_SCHEMAS: dict[str, Any] = {
         **_object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT),
         "properties": {"type": _TEXT, "title": _TEXT, "status": _WHOLE, "detail": _TEXT, "field": _TEXT},
     },
+    "Readiness": {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "missing": _list(_TEXT),
+            "warnings": _list(_TEXT),
+        },
+    },
     "Experiments": _object(experiments=_list(_ref("Experiment"))),
     "Split": _object(
         experiment=_TEXT,
@@ -129,6 +138,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     base.setdefault("components", {}).setdefault("schemas", {}).update(components | _OWN_SCHEMAS)
     base["paths"].update(_hot_paths())
     _secure(base)
+    _refuse(base)
     return base
 
 
@@ -138,6 +148,17 @@ def _secure(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             operation["security"] = [] if path in OPEN_PATHS else [{"ApiKey": [_scope_of(path, method)]}]
+
+
+def _refuse(document: dict[str, Any]) -> None:
+    """Says of every operation how it is refused: most limits hold before it is known what is asked."""
+    refused = {str(status): said for status, said in ERRORS.items()}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"] = refused | operation["responses"]
+    ready = document["paths"]["/readyz"]["get"]["responses"]
+    told = {"application/json": {"schema": _ref("Readiness")}}
+    ready["200"]["content"], ready["503"]["content"] = told, told | ERRORS[503]["content"]
 
 
 def _scope_of(path: str, method: str) -> str:

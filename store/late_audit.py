@@ -1,6 +1,7 @@
 """Audit rows of what must work without SQL (kills): first in the data directory, in SQL when it answers."""
 
 import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Generator
@@ -17,6 +18,7 @@ from store.sql import in_transaction, table_of
 from store.whole_file import write_whole
 
 _TABLE = table_of(tables.Audit)
+_LOG = logging.getLogger("abctl.audit")
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -51,6 +53,12 @@ def _settled(path: Path, engine: Engine) -> bool:
     try:
         row = msgspec.json.decode(path.read_bytes(), type=Note)
     except FileNotFoundError:
+        return False
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        kept = path.rename(path.with_suffix(".unreadable"))
+        _LOG.error(
+            "%s is no row of the audit (%s): kept for you to read, and those behind it go on", kept, error
+        )
         return False
     in_transaction(engine, lambda connection: _insert_once(connection, row))
     path.unlink()

@@ -11,12 +11,15 @@ from hashlib import blake2b
 from pathlib import Path
 
 from store.data_dir import DataDir
+from store.errors import BadKey
 
 FILE = "pepper"
+CHARACTERS_MIN = 32
 
 
 def pepper_of(setting: str, data_dir: DataDir) -> bytes:
-    """32 bytes; a data directory's own pepper is made at its first use."""
+    """32 bytes; a data directory's own pepper is made at its first use. BadKey where its file was cut short:
+    what is left could be guessed."""
     text = setting or _read_or_made(data_dir.root / FILE)
     return blake2b(text.encode(), digest_size=32, person=b"abctl pepper").digest()
 
@@ -24,7 +27,11 @@ def pepper_of(setting: str, data_dir: DataDir) -> bytes:
 def _read_or_made(path: Path) -> str:
     if not path.exists():
         _make(path)
-    return path.read_text().strip()
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    if len(text) < CHARACTERS_MIN:
+        rule = f"{path} must hold the pepper of the API keys, {CHARACTERS_MIN} characters or more"
+        raise BadKey(f"{rule}: restore it, or remove it, which ends all keys")
+    return text
 
 
 def _make(path: Path) -> None:

@@ -58,12 +58,15 @@ def _is_settled(path: Path, engine: Engine) -> bool:
 
 
 def _read(path: Path) -> Revocation | None:
-    """What a file says, or what its name alone does; None where another process has settled it."""
+    """What a file says, or, where it says nothing of the key that it is named for (it is empty, or a copy of
+    another), what its name alone does; None where another process has settled it."""
     try:
         content, made_us = path.read_bytes(), path.stat().st_mtime_ns // 1000
     except FileNotFoundError:
         return None
+    by_hand = Revocation(path.stem, made_us, "a file", f"{path.name} was put there by hand")
     try:
-        return msgspec.json.decode(content, type=Revocation)
+        said = msgspec.json.decode(content, type=Revocation)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Revocation(path.stem, made_us, "a file", f"{path.name} was put there by hand")
+        return by_hand
+    return said if said.name == path.stem else by_hand

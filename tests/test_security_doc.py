@@ -55,6 +55,7 @@ def test_the_limits_are_those_of_the_code():
         f"{COLD_BYTES >> 20} MiB others; {limits.body_s:g} s",
         f"{BATCH_ITEMS_MAX:,} decisions, {ITEMS_MAX:,} outcomes",
         f"{DEPTH_MAX} levels",
+        f"wait their turn | {limits.pipelined} |",
         f"{limits.reply_s:g} s | cut",
         f"{CONNECTIONS:,} a worker",
         f"{MAX_FILE_BYTES >> 20} MiB, checked before it is read",

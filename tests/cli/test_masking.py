@@ -58,6 +58,10 @@ def test_a_traceback_cannot_forge_a_record():
     ("redis://:hunter2@h:1/0", "redis://:***@h:1/0"),
     ("postgresql+psycopg://u:p%40ss@h", "postgresql+psycopg://u:***@h"),
     ("redis://h/0?password=hunter2&db=1", "redis://h/0?password=***&db=1"),
+    ("redis://:hunt@er2@h:1/0", "redis://:***@h:1/0"),
+    ("postgresql://u:hunter2/@h/x", "postgresql://u:***@h/x"),
+    ("host=db password='hunter 2' user=u", "host=db password=*** user=u"),
+    ("password = hunter2", "password = ***"),
     (f"key {TOKEN} was sent", f"key abctl_{'0' * 16}_*** was sent"),
     ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer ***"),
     ("http://127.0.0.1:8711 and a@b", "http://127.0.0.1:8711 and a@b"),
@@ -82,15 +86,14 @@ def test_secrets_in_tracebacks_are_masked():
 
 def test_what_strangers_cause_at_will_is_not_logged():
     """In a process of its own, as a worker sets its log up; uvicorn's words are the real ones."""
-    source = inspect.getsource(httptools_impl)
-    for words in ("Invalid HTTP request received.", "Unsupported upgrade request."):
-        assert f'"{words}"' in source
-        log = f"logging.getLogger('uvicorn.error').warning({words!r})"
-        begin = "import logging; from cli.log_lines import log_to_stderr; log_to_stderr()"
-        script = f"{begin}; {log}; logging.warning('news')"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        assert words not in done.stderr
-        assert "news" in done.stderr
+    words = "Invalid HTTP request received."
+    assert f'"{words}"' in inspect.getsource(httptools_impl)
+    log = f"logging.getLogger('uvicorn.error').warning({words!r})"
+    begin = "import logging; from cli.log_lines import log_to_stderr; log_to_stderr()"
+    script = f"{begin}; {log}; logging.warning('news')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert words not in done.stderr
+    assert "news" in done.stderr
 
 
 @given(st.text())

@@ -74,6 +74,22 @@ class TestRevocation:
         node.wait(lambda: audited(node, "arm.lifted") == [("ops/ana", "arm.lifted")])
 
 
+CHANGES = {
+    ("PUT", "/v1/experiments/{key}"),
+    ("PUT", "/v1/experiments/{key}/split"),
+    ("PUT", "/v1/experiments/{key}/kill"),
+    ("POST", "/v1/experiments/{key}/archive"),
+}
+"""Every operation that changes something for all callers; the next test makes each of these changes."""
+
+
+def test_every_operation_that_changes_something_is_among_those(start_node):
+    paths = start_node().ask("GET", "/openapi.json").json["paths"]
+    changing = {(m.upper(), p) for p, found in paths.items() for m in found if m not in {"get", "head"}}
+    recording = {("POST", p) for p in ("/v1/decide", "/v1/decide/batch", "/v1/assign", "/v1/outcomes")}
+    assert changing - recording == CHANGES
+
+
 def test_every_change_carries_the_name_of_its_key(start_node):
     node = start_node()
     who = {**signed(node.give("ops", "admin")), "x-abctl-actor": "ana"}

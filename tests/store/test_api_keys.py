@@ -79,6 +79,14 @@ class TestPepper:
         assert pepper_of("s" * 32, place) == pepper_of("s" * 32, DataDir(place.root / "nowhere"))
         assert not (place.root / "pepper").exists()
 
+    @pytest.mark.parametrize("left", [b"", b"\n", b"a" * 31, b"\xff"])
+    def test_a_file_that_was_cut_is_refused_and_kept(self, place, left):
+        """An empty pepper is one that everybody knows."""
+        (place.root / "pepper").write_bytes(left)
+        with pytest.raises(BadKey, match="32 characters"):
+            pepper_of("", place)
+        assert (place.root / "pepper").read_bytes() == left
+
     def test_many_at_once_make_one(self, place):
         found = []
         threads = [threading.Thread(target=lambda: found.append(pepper_of("", place))) for _ in range(8)]
@@ -182,6 +190,14 @@ class TestRevocations:
         assert revocations.settle(place, engine) == []
         assert every(engine)[0].revoked_by == "a file"
 
+    def test_a_copy_of_another_file_revokes_the_key_it_is_named_for(self, engine, place):
+        api_keys.create(engine, made())
+        announce(place, Revocation("other", 7, "ben", "lost"))
+        folder = place.root / "revoked"
+        (folder / "bot.json").write_bytes((folder / "other.json").read_bytes())
+        assert revocations.settle(place, engine) == ["other"]
+        assert every(engine)[0].revoked_by == "a file"
+
     def test_no_name_leads_out_of_the_folder(self, place):
         with pytest.raises(BadKey):
             announce(place, Revocation("../KILL", 1, "eve", ""))
@@ -215,6 +231,16 @@ class TestLateAudit:
         late_audit.settle(place, engine)
         assert len(audit(make, engine)) == 1
         assert not file.exists()
+
+    def test_a_file_that_is_no_row_is_kept_aside_and_blocks_nothing(self, engine, place, make):
+        for n in (1, 3):
+            note(place, self.row(n))
+        broken = place.root / "audit" / f"{2:020d}-x.json"
+        broken.write_bytes(b"\xff{")
+        assert late_audit.settle(place, engine) == 2
+        assert [row["at_us"] for row in audit(make, engine)] == [1, 3]
+        assert broken.with_suffix(".unreadable").read_bytes() == b"\xff{"
+        assert late_audit.settle(place, engine) == 0
 
     def test_two_processes_at_once_make_no_second_row(self, sql_url, place, make):
         for n in range(20):
