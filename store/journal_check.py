@@ -16,6 +16,7 @@ from store.records import Decision, MarketOutcome, Record, TradeOutcome
 from store.sql import table_of
 
 _READ_BYTES = 256 << 10
+_Keyed = Decision | TradeOutcome | MarketOutcome  # records that have a row of their own
 _DECODER = msgspec.msgpack.Decoder(Record)
 _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
@@ -97,10 +98,10 @@ def _lost(
     connection: Connection, experiment: str, journal_id: str, some: Sequence[Frame]
 ) -> list[Difference]:
     """Records that are neither a row nor a dead letter; the decisions of pruned units are no loss."""
-    records: dict[int, Record] = {}
+    records: dict[int, _Keyed] = {}
     for frame in some:
         record = _decoded(frame)
-        if record is not None:
+        if isinstance(record, _Keyed):
             records[frame.start] = record
     missing = _not_stored(connection, experiment, records)
     dead = select(_DEAD.c.position).where(_DEAD.c.journal_id == journal_id)
@@ -124,7 +125,7 @@ def _decoded(frame: Frame) -> Record | None:
     return record
 
 
-def _row_of(record: Record) -> tuple[str, tuple[str, ...]]:
+def _row_of(record: _Keyed) -> tuple[str, tuple[str, ...]]:
     """The table and the key that hold a record."""
     if isinstance(record, Decision):
         return "decision", (record.decision_id,)
@@ -133,9 +134,7 @@ def _row_of(record: Record) -> tuple[str, tuple[str, ...]]:
     return "outcome", ("market", market_key(record.unit, record.bot))
 
 
-def _not_stored(
-    connection: Connection, experiment: str, records: dict[int, Record]
-) -> dict[int, TradeOutcome | MarketOutcome | Decision]:
+def _not_stored(connection: Connection, experiment: str, records: dict[int, _Keyed]) -> dict[int, _Keyed]:
     wanted = {position: _row_of(record) for position, record in records.items()}
     decisions = sorted({key[0] for table, key in wanted.values() if table == "decision"})
     outcomes = sorted({key[1] for table, key in wanted.values() if table == "outcome"})

@@ -153,7 +153,10 @@ def _existing_conflicts(connection: Connection, experiment: str, keys: Sequence[
 
 
 def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
-    """Gives trades the unit of their decision; those whose decision has not arrived stay parked."""
+    """Gives trades the unit of their decision; those whose decision has not arrived stay parked.
+
+    Where the decision was pruned a trade of the same key that was stored before says whose it is.
+    """
     wanted = sorted({r["decision_id"] for r in rows if r["kind"] == "trade"})
     units = {}
     for chunk in chunks(wanted):
@@ -161,6 +164,14 @@ def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) ->
             _DECISIONS.c.experiment == experiment, _DECISIONS.c.decision_id.in_(chunk)
         )
         units.update({r.decision_id: (r.unit, r.bot) for r in connection.execute(query)})
+    for chunk in chunks([name for name in wanted if name not in units]):
+        before = select(_TABLE.c.key, _TABLE.c.unit, _TABLE.c.bot).where(
+            _TABLE.c.experiment == experiment,
+            _TABLE.c.kind == "trade",
+            _TABLE.c.key.in_(chunk),
+            _TABLE.c.unit.is_not(None),
+        )
+        units.update({r.key: (r.unit, r.bot) for r in connection.execute(before)})
     for row in rows:
         if row["kind"] == "trade":
             row["unit"], row["bot"] = units.get(row["decision_id"], (None, None))

@@ -21,6 +21,7 @@ from store.differences import between
 from store.errors import NotExported
 from store.expected import expected, held
 from store.export import Manifest, covers
+from store.records import Experiment
 from store.sql import in_transaction, table_of
 from store.turns import take_turn
 from store.unit_bots import span_us
@@ -66,6 +67,12 @@ class _Doomed:
 
     units: Sequence[str]
     counts: Pruned
+
+
+def living_us(experiment: Experiment) -> int:
+    """How long after a unit's start bots may still decide in it, at most: an age to prune is not younger."""
+    e = experiment
+    return (e.lifetime_s + e.unit_duration_s + e.attribution_s) * 1_000_000
 
 
 def survey(connection: Connection, rule: Rule) -> Iterator[Pruned]:

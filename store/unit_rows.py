@@ -36,7 +36,7 @@ _FROM_DECISIONS = (
 
 
 def add_decisions(connection: Connection, experiment: str, stored: StoredDecisions) -> set[str]:
-    """Brings totals up to date with stored decisions; returns the units whose set of bots changed."""
+    """Brings totals up to date with stored decisions; returns the units whose bots, or trades, changed."""
     again = {row["unit"] for row in stored.moved} | stored.robbed
     groups = _by_unit(stored.new)
     held = {row["unit"]: row for row in _held(connection, experiment, sorted(groups.keys() | again))}
@@ -49,7 +49,7 @@ def add_decisions(connection: Connection, experiment: str, stored: StoredDecisio
     gained = unit_bots.add(connection, experiment, [row for group in groups.values() for row in group])
     derived = _derive(connection, experiment, again)
     upsert(connection, _TABLE, [*rows, *derived])
-    return gained | again
+    return gained | again | stored.robbed
 
 
 def added(held: Row | None, group: Sequence[Row]) -> Row:

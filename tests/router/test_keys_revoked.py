@@ -1,5 +1,6 @@
 """The end of a key holds everywhere within a second, SQL or not; and every change says whose key made it."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from sqlalchemy import text
 
 from store import api_keys, revocations
 from store.clock import wall_clock_us
+from store.sql import open_engine
 
 WITHIN_S = 1.0
 """A revocation holds everywhere within this."""
@@ -15,6 +17,12 @@ WITHIN_S = 1.0
 
 def signed(token):
     return {"content-type": "application/json", "authorization": f"Bearer {token}"}
+
+
+def sleep_in(engine):
+    """A slow report."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_sleep(3)"))
 
 
 def seconds_until_refused(node, token, question, began):
@@ -40,6 +48,23 @@ class TestRevocation:
         print(f"{database}: refused after {took[0]:.2f} s and {took[1]:.2f} s")
         assert max(took) < WITHIN_S
         assert "was revoked" in one.ask("POST", "/v1/decide", question("r"), signed(token)).json["detail"]
+
+    def test_also_while_slow_reports_hold_every_connection_of_the_worker(
+        self, start_node, fresh_postgres_url, question
+    ):
+        node = start_node(sql_url=fresh_postgres_url)
+        token = node.give("bot", "decide")
+        slow = [threading.Thread(target=sleep_in, args=(node.engine,)) for _ in range(16)]
+        for each in slow:
+            each.start()
+        time.sleep(0.3)
+        began = time.monotonic()
+        other = open_engine(fresh_postgres_url)
+        api_keys.revoke(other, "bot", wall_clock_us(), "test", "")
+        assert seconds_until_refused(node, token, question, began) < WITHIN_S
+        for each in slow:
+            each.join()
+        other.dispose()
 
     def test_while_sql_is_away_bots_go_on_and_a_file_revokes_here(self, start_node, question):
         node = start_node()

@@ -270,7 +270,9 @@ class TestAfterwards:
         again = make.decision(decision_id="late", unit="u1", received_at_us=4)
         assert put(filled, make.shipment("l", [again])).duplicates == 1
         assert put(filled, make.shipment("m", [again])).duplicates == 1
-        assert counted(filled, make) == before
+        units, odd, tables = counted(filled, make)
+        assert (units, odd | {"dead_letters": 0}, tables) == before
+        assert odd["dead_letters"] == 1  # the id was used for two units: the other one is kept there
 
     def test_an_id_of_a_living_unit_may_move_to_a_pruned_one(self, filled, make, tmp_path):
         pruned(filled)
@@ -338,6 +340,31 @@ class TestAfterwards:
         assert pruned(filled) == Pruned(units=1, decisions=1)
         assert f"l{YOUNG_US}" in decisions(filled, make)
         assert "l9" not in decisions(filled, make)
+
+    def test_a_trade_that_turns_out_to_be_first_is_counted(self, defined, make, tmp_path):
+        """Its decision is gone, so nothing but the trade that it takes the place of says whose it is."""
+        put(defined, make.shipment("j", [make.decision(), make.trade(pnl_micro=5)]))
+        pruned(defined)
+        earlier = make.trade(pnl_micro=-5, received_at_us=1_500)
+        assert put(defined, make.shipment("k", [earlier])).conflicts == 1
+        (unit,) = make.rows(defined, "SELECT trades, trade_wins FROM unit")
+        assert (unit["trades"], unit["trade_wins"]) == (1, 0)
+        assert verified(defined, tmp_path)[1] == []
+
+    def test_a_trade_leaves_a_pruned_unit_with_its_decision(self, defined, make, tmp_path):
+        put(defined, make.shipment("j", [make.decision(), make.decision(decision_id="y", unit="y")]))
+        pruned(defined)
+        put(defined, make.shipment("k", [make.decision(decision_id="late", received_at_us=9)]))
+        put(defined, make.shipment("l", [make.trade(decision_id="late")]))
+        assert make.rows(defined, "SELECT trades FROM unit WHERE unit = 'u1'") == [{"trades": 1}]
+        put(defined, make.shipment("m", [make.decision(decision_id="late", unit="z", received_at_us=8)]))
+        held = make.rows(defined, "SELECT unit, trades FROM unit ORDER BY unit")
+        assert held == [
+            {"unit": "u1", "trades": 0},
+            {"unit": "y", "trades": 0},
+            {"unit": "z", "trades": 1},
+        ]
+        assert verified(defined, tmp_path)[1] == []
 
 
 def test_killed_in_between_it_leaves_whole_units(filled, make, sql_url, tmp_path):
