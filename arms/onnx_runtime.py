@@ -20,7 +20,9 @@ from arms.protocol import Acted
 from arms.schema import StateSchema
 
 IMPORTED: Final = "imported"
-BUILT_IN_KINDS: Final = frozenset({"base", "transformer", IMPORTED})
+INLINE_KINDS: Final = frozenset({"base", "transformer"})
+"""Graphs of our own, whose cost is known: they may run where decisions are answered."""
+BUILT_IN_KINDS: Final = INLINE_KINDS | {IMPORTED}
 MAX_LENGTH: Final = 64
 ROW_SUM_TOLERANCE: Final = 1e-3
 TOLERANCE: Final = 1e-4  # of golden answers; values relative to the largest, if above 1

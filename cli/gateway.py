@@ -108,6 +108,7 @@ class DirectlyOnSql:
         self._engine = engine
         self._clock = wall_clock_us
         self._lead_us = round(settings.split_lead_s * 1e6)
+        self._journals = settings.place.journals
         place = shown(settings) if settings.database_url else settings.place.database
         self.where = f"directly on {place}: no service runs here"
 
@@ -154,7 +155,8 @@ class DirectlyOnSql:
         from store import experiments
 
         experiment = _defined(fields, self._clock())
-        experiments.create(self._engine, experiment, first_split(experiment, actor()), actor())
+        split = first_split(experiment, actor())
+        experiments.create(self._engine, experiment, split, actor(), self._journals)
         return dict(msgspec.json.decode(msgspec.json.encode(experiment)))
 
     def archive(self, key: str) -> None:

@@ -5,6 +5,7 @@ supervisor still prepares SQL and Valkey; only the word GO lets it begin.
 """
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -21,6 +22,8 @@ from cli.log_lines import log_to_stderr
 DEATH_GRACE_S = 1.0
 """How long a child may still answer after its supervisor has died."""
 WORDS_BYTES = 512
+_NEW_OBJECTS = 20_000
+"""More objects than this must be new before a worker looks for garbage."""
 GO = b"go\n"
 READY = b"ready\n"
 
@@ -126,6 +129,7 @@ def _serve_http(config: ProcessConfig) -> None:
     )
 
     def say_whether_ready() -> None:
+        _calm_collector()
         _say(config, "; ".join(service.missing()) or READY.decode())
 
     server = DrainingServer(
@@ -138,6 +142,7 @@ def _serve_http(config: ProcessConfig) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
         ),
@@ -146,6 +151,13 @@ def _serve_http(config: ProcessConfig) -> None:
     server.run(sockets=[socket.socket(fileno=config.listen_fd)])
     if not server.started:
         raise RuntimeError("the HTTP server did not start: see the lines above")
+
+
+def _calm_collector() -> None:
+    """What is loaded by now stays, and requests leave no cycles: looking for garbage is mostly in vain."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, 20, 50)
 
 
 def _carry(config: ProcessConfig) -> None:

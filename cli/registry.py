@@ -65,10 +65,10 @@ def _known_output(name: str) -> "Output":
 def check_servable(engine: "Engine", model_id: str) -> None:
     """Loads a registered model with all checks, as a service would, before anybody depends on it."""
     from arms.schema import MARKET_V1
-    from router.service import load_model
+    from router.loading import Terms, check
 
     with tempfile.TemporaryDirectory() as folder:
-        load_model(engine, Path(folder), model_id, MARKET_V1)
+        check(engine, Path(folder), model_id, Terms(MARKET_V1))
 
 
 def make_champion(engine: "Engine", model_id: str, arm: str, reason: str) -> None:

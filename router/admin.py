@@ -104,7 +104,8 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         experiment = experiment_of({**definition, "key": definition.get("key", key)}, service.clock())
         if experiment.key != key:
             raise invalid("key", f"the path says {key!r}, the body {experiment.key!r}: make them agree")
-        experiments.create(service.engine, experiment, first_split(experiment, actor), actor)
+        split = first_split(experiment, actor)
+        experiments.create(service.engine, experiment, split, actor, service.config.data_dir.journals)
         return json_response(_experiment(service, key))
 
     @routes.post(
@@ -112,6 +113,7 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         tags=["experiments"],
         responses=answers("Experiment"),
         dependencies=[Depends(needs_json)],
+        openapi_extra={"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}},
     )
     def archive_experiment(key: Key, actor: Actor) -> Response:
         """Closes an experiment: it takes no new decisions; outcomes of its units are still taken."""

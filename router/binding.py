@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from router.ambiguity import kept_s, matters
-from router.assignment import Assigned, assign, is_stale
+from router.assignment import Assigned, History, assign, is_stale
 from router.errors import BadStartedAt, BadUnit
 from router.known import Known
 from router.problems import Problem, invalid
@@ -13,6 +13,7 @@ from store.bindings import FirstSight, Seen
 from store.records import Binding
 
 _REMEMBERED_UNITS = 200_000
+_REMEMBERED_COINS = 20_000
 _SENT: tuple[Binding, ...] = ("started_at", "pattern")
 
 
@@ -36,6 +37,15 @@ class _Held:
     settled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Coin:
+    """A settled unit's assignment, for as long as the history is this very object."""
+
+    history: History
+    start_us: int
+    assigned: Assigned
+
+
 class Binder:
     """Remembers what bound each unit: the first value stays, in this process and, by Redis, in the others.
 
@@ -47,6 +57,7 @@ class Binder:
         self._first_sight = first_sight
         self._lead_us = lead_us
         self._starts: Known[tuple[str, str], _Held] = Known(_REMEMBERED_UNITS)
+        self._coins: Known[tuple[str, str], _Coin] = Known(_REMEMBERED_COINS)
 
     async def bind(
         self, view: View, snapshot: Snapshot, unit: str, sent_us: int | None, now_us: int
@@ -58,8 +69,15 @@ class Binder:
             held = await self._first(view, unit, held or _proposed(view, unit, sent_us, now_us))
             self._starts.put(key, held)
         stale = is_stale(held.start_us, snapshot.confirmed_at_us, self._lead_us)
-        assigned = assign(view.gate, view.history, unit, held.start_us)
-        return Bound(assigned, held.binding, held.start_us, sent_us, stale)
+        return Bound(self._assigned(key, view, held.start_us), held.binding, held.start_us, sent_us, stale)
+
+    def _assigned(self, key: tuple[str, str], view: View, start_us: int) -> Assigned:
+        """As `assign` says; remembered, for a unit is asked about on every tick."""
+        coin = self._coins.get(key)
+        if coin is None or coin.history is not view.history or coin.start_us != start_us:
+            coin = _Coin(view.history, start_us, assign(view.gate, view.history, key[1], start_us))
+            self._coins.put(key, coin)
+        return coin.assigned
 
     async def _first(self, view: View, unit: str, mine: _Held) -> _Held:
         """What bound the unit first in any process; to be asked again where nobody can be sure of it."""

@@ -7,15 +7,18 @@ arrives in one piece, as a bot's does, costs a few comparisons more.
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from router import metrics
+from router.body import REPLY
 from router.problems import Problem
 
 _ENCODE = msgspec.json.Encoder().encode
+_JSON_LENGTH = b"content-type: application/json\r\ncontent-length: "
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 
 
@@ -183,6 +186,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        scope: Any = cycle.scope
+        scope[REPLY] = partial(_replied, cycle)
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -253,6 +258,24 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
         if self._closing is None and self.transport.get_write_buffer_size():
             self._closing = self.loop.call_later(self.limits.reply_s, self.transport.abort)
+
+
+def _replied(cycle: RequestResponseCycle, body: bytes) -> bool:
+    """Writes a whole 200 reply of JSON at once; False where ASGI's two messages must do it, for this may not
+    be the plain case: somebody reads slowly or has gone, or the connection is to be closed."""
+    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+        return False
+    head = [STATUS_LINE[200]]
+    for name, value in cycle.default_headers:
+        if name == b"connection":
+            return False
+        head += (name, b": ", value, b"\r\n")
+    cycle.response_started, cycle.waiting_for_100_continue = True, False
+    cycle.transport.write(b"".join((*head, _JSON_LENGTH, b"%d" % len(body), b"\r\n\r\n", body)))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 def _head_too_large(limits: Limits) -> Problem:

@@ -1,35 +1,42 @@
 """Answers decisions: parse -> bind unit to arm -> run that arm's model -> journal -> reply."""
 
+import asyncio
 import logging
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from arms.protocol import Arm
 from arms.schema import StateSchema
+from router import metrics
 from router.asked import Asked, asked_of, checked_unit
 from router.binding import Binder, Bound
 from router.instants import instant_us
 from router.journals import Journals
 from router.kills import Kills
 from router.known import Known
+from router.lineup import Lineup
+from router.overload import OVERLOADED, Overload, overloaded
 from router.problems import Problem, shown
-from router.serving import Answer, Served, Silence, action_of, ask, chosen, fallback, no_answer
+from router.serving import Answer, Served, Silence, action_of, chosen, fallback, no_answer
 from router.snapshot import Snapshot, View
 from router.wire import AssignReply, AssignRequest, DecideReply, DecideRequest, Probs
 from store.clock import Clock
-from store.records import Decision, Experiment
+from store.records import Decision, Experiment, Unserved
 
 _ENCODE = msgspec.json.Encoder().encode
 _ANSWERS_REMEMBERED = 20_000
 _COMPLAINTS_REMEMBERED = 100
+_REFUSALS_REMEMBERED = 20_000
 _LOG = logging.getLogger("abctl.router")
 
-Answered = Known[tuple[str, str], tuple[str, bytes]]
-"""(experiment, decision id) -> (unit, the reply's bytes)."""
+Key = tuple[str, str]
+"""(experiment, decision id)."""
+History = NDArray[np.float32]
+Answered = Known[Key, tuple[str, bytes]]
+"""The unit, the reply's bytes."""
 
 
 def nothing_answered() -> Answered:
@@ -42,44 +49,142 @@ def nothing_said() -> "Known[str, bool]":
     return Known(_COMPLAINTS_REMEMBERED)
 
 
+def nothing_refused() -> "Known[tuple[str, str, str], bool]":
+    """(experiment, unit, bot) of the decisions that a fresh process has refused."""
+    return Known(_REFUSALS_REMEMBERED)
+
+
+@dataclass(slots=True)
+class Case:
+    """One decision on its way. received_at_us: wall clock. began_s: on the line-up's clock."""
+
+    experiment: Experiment
+    asked: Asked
+    received_at_us: int
+    began_s: float
+    bound: Bound
+    served: Served
+    answer: "asyncio.Future[Answer | Silence]"
+
+
 @dataclass(slots=True)
 class Desk:
-    """One worker's desk. `snapshot`, `kills` and `arms` are replaced as a whole by the worker's loops."""
+    """One worker's desk. `snapshot` and `kills` are replaced as a whole by the worker's loops."""
 
     snapshot: Snapshot
     kills: Kills
-    arms: Mapping[str, Arm]
+    lineup: Lineup
     schema: StateSchema
     binder: Binder
     journals: Journals
+    overload: Overload
     clock: Clock
     default_experiment: str
     answered: Answered = field(default_factory=nothing_answered)
     said: "Known[str, bool]" = field(default_factory=nothing_said)
+    refused: "Known[tuple[str, str, str], bool]" = field(default_factory=nothing_refused)
+    under_way: "dict[Key, list[asyncio.Future[None]]]" = field(default_factory=dict)
 
-    async def decide(self, request: DecideRequest) -> bytes:
-        """The reply's JSON. A decision id that this process answered before gets the same answer."""
-        began_ns = time.perf_counter_ns()
+    async def decide(self, request: DecideRequest, history: History, began_s: float) -> bytes:
+        """The reply's JSON. A decision id that this process answered before gets the same answer.
+
+        history: checked, newest last. began_s: when the request came, on the line-up's clock.
+        """
+        while True:
+            case = await self.begin(request, history, began_s)
+            if isinstance(case, Case):
+                return await self.finish(case)
+            if isinstance(case, bytes):
+                return case
+            await case
+
+    async def begin(
+        self, request: DecideRequest, history: History, began_s: float
+    ) -> "Case | bytes | asyncio.Future[None]":
+        """Checks, binds and asks the arm; `finish` must follow.
+
+        The reply's bytes where this id was answered before; what ends with it where it is on its way.
+        """
         now_us = self.clock()
         view = self.open_view(request.experiment)
-        experiment = view.experiment
-        asked = asked_of(request, experiment, self.schema)
-        known = self._known(experiment, asked)
+        asked = asked_of(request, history, view.experiment)
+        key = (view.experiment.key, asked.decision_id)
+        known = self._known(key, asked.unit)
         if known is not None:
             return known
-        bound = await self.binder.bind(view, self.snapshot, asked.unit, asked.sent_us, now_us)
-        known = self._known(experiment, asked)  # somebody may have asked the same during the wait
-        if known is not None:
-            return known
-        served, answer = self._answer(experiment, bound, asked)
-        latency_us = (time.perf_counter_ns() - began_ns) // 1000
-        decision = decision_of(
-            experiment, asked, bound, served, answer, (now_us, latency_us, self.schema.hash)
-        )
-        self.journals.append(experiment.key, decision)
-        reply = _ENCODE(reply_of(decision))
-        self.answered.put((experiment.key, asked.decision_id), (asked.unit, reply))
-        return reply
+        twins = self.under_way.get(key)
+        if twins is not None:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            twins.append(ended)
+            return ended
+        self.under_way[key] = []
+        try:
+            bound = await self.binder.bind(view, self.snapshot, asked.unit, asked.sent_us, now_us)
+            served = self._served(view.experiment, bound, asked, now_us)
+        except BaseException:
+            self._end(key)
+            raise
+        deadline_s = None if asked.budget_s is None else began_s + asked.budget_s
+        is_control = served.arm == view.experiment.control
+        answer = self.lineup.ask(served.arm, asked.history, None if is_control else deadline_s)
+        return Case(view.experiment, asked, now_us, began_s, bound, served, answer)
+
+    def _unserved(
+        self, experiment: Experiment, asked: Asked, bound: Bound, now_us: int, problem: Problem
+    ) -> Problem:
+        """The refusal, once the journal knows that the unit is assigned: one record a unit and bot."""
+        key = (experiment.key, asked.unit, asked.bot)
+        if self.refused.get(key) is None:
+            self.journals.append(experiment.key, unserved_of(experiment, asked, bound, now_us, problem.code))
+            self.refused.put(key, True)
+        return problem
+
+    async def finish(self, case: Case) -> bytes:
+        """Waits for the answer, journals it, and remembers the reply."""
+        key = (case.experiment.key, case.asked.decision_id)
+        try:
+            answer = await case.answer
+            if isinstance(answer, Silence):
+                answer = await self._stand_in(case, answer)
+            decision = decision_of(case, answer, self._elapsed_us(case), self.schema.hash)
+            self.journals.append(case.experiment.key, decision)
+            reply = _ENCODE(reply_of(decision))
+            self.answered.put(key, (case.asked.unit, reply))
+            return reply
+        finally:
+            self._end(key)
+
+    def _served(self, experiment: Experiment, bound: Bound, asked: Asked, now_us: int) -> Served:
+        """Who is to answer, by assignment, force, kills and load; raises where nobody is."""
+        load = self.overload.load(len(self.under_way))
+        if load == "refuse":
+            raise self._unserved(experiment, asked, bound, now_us, overloaded())
+        served = chosen(self.kills, experiment, bound, asked.force_arm)
+        if load == "control" and served.arm != experiment.control:
+            return fallback(self.kills, experiment, served, OVERLOADED)
+        return served
+
+    async def _stand_in(self, case: Case, silence: Silence) -> Answer:
+        """The control's answer in the place of an arm that gave none; it takes what time it needs."""
+        self._complain(case.served.arm, silence)
+        case.served = fallback(self.kills, case.experiment, case.served, silence)
+        found = await self.lineup.ask(case.served.arm, case.asked.history, None)
+        if isinstance(found, Silence):
+            self._complain(case.served.arm, found)
+            raise no_answer(case.served.arm, found)
+        return found
+
+    def _elapsed_us(self, case: Case) -> int:
+        elapsed_s = self.lineup.clock_s() - case.began_s
+        if case.asked.budget_s is not None and elapsed_s > case.asked.budget_s:
+            metrics.count_late()
+        return round(elapsed_s * 1e6)
+
+    def _end(self, key: Key) -> None:
+        """A decision is no longer on its way; who waits for it asks again."""
+        for ended in self.under_way.pop(key):
+            if not ended.done():
+                ended.set_result(None)
 
     async def assign(self, request: AssignRequest) -> bytes:
         """Which arm a unit has. Records nothing."""
@@ -122,28 +227,15 @@ class Desk:
             raise Problem(409, "archived_experiment", rule, "experiment")
         return view
 
-    def _known(self, experiment: Experiment, asked: Asked) -> bytes | None:
-        held = self.answered.get((experiment.key, asked.decision_id))
+    def _known(self, key: Key, unit: str) -> bytes | None:
+        held = self.answered.get(key)
         if held is None:
             return None
-        unit, reply = held
-        if unit != asked.unit:
-            rule = f"{asked.decision_id!r} was answered for unit {unit!r}; make a new id for every decision"
+        first_unit, reply = held
+        if first_unit != unit:
+            rule = f"{key[1]!r} was answered for unit {first_unit!r}; make a new id for every decision"
             raise Problem(409, "decision_id_reused", f"decision_id: {rule}", "decision_id")
         return reply
-
-    def _answer(self, experiment: Experiment, bound: Bound, asked: Asked) -> tuple[Served, Answer]:
-        """The served arm's answer; where it gives none the control's, and the decision says so."""
-        served = chosen(self.kills, experiment, bound, asked.force_arm)
-        found = ask(self.arms, served.arm, asked.history)
-        if isinstance(found, Silence):
-            self._complain(served.arm, found)
-            served = fallback(self.kills, experiment, served, found)
-            found = ask(self.arms, served.arm, asked.history)
-        if isinstance(found, Silence):
-            self._complain(served.arm, found)
-            raise no_answer(served.arm, found)
-        return served, found
 
     def _complain(self, arm: str, silence: Silence) -> None:
         """Logs each complaint once: every decision of a stand-in carries the reason anyway."""
@@ -153,22 +245,15 @@ class Desk:
             _LOG.warning("%s", text)
 
 
-def decision_of(
-    experiment: Experiment,
-    asked: Asked,
-    bound: Bound,
-    served: Served,
-    answer: Answer,
-    facts: tuple[int, int, str],
-) -> Decision:
-    """The record of a decision. facts: received at (us), latency (us), schema hash."""
+def decision_of(case: Case, answer: Answer, latency_us: int, schema: str) -> Decision:
+    """The record of a decision. schema: hash of the states' schema."""
+    asked, bound, served = case.asked, case.bound, case.served
     assigned = bound.assigned
     history = asked.history.astype("<f4", copy=False)
-    action, action_propensity = action_of(experiment, answer, asked.decision_id)
-    received_at_us, latency_us, schema = facts
+    action, action_propensity = action_of(case.experiment, answer, asked.decision_id)
     return Decision(
         decision_id=asked.decision_id,
-        experiment=experiment.key,
+        experiment=case.experiment.key,
         unit=asked.unit,
         bot=asked.bot,
         arm=assigned.arm,
@@ -180,7 +265,7 @@ def decision_of(
         forced=served.forced,
         eligible=assigned.eligible,
         split_stale=bound.stale,
-        received_at_us=received_at_us,
+        received_at_us=case.received_at_us,
         started_at_us=bound.started_at_us,
         sent_started_at_us=asked.sent_us,
         as_of_us=asked.as_of_us,
@@ -194,6 +279,26 @@ def decision_of(
         history_used=answer.history_used,
         latency_us=latency_us,
         action_propensity=action_propensity,
+    )
+
+
+def unserved_of(experiment: Experiment, asked: Asked, bound: Bound, now_us: int, reason: str) -> Unserved:
+    """The record of a decision that was refused. reason: the problem's code."""
+    assigned = bound.assigned
+    return Unserved(
+        experiment=experiment.key,
+        unit=asked.unit,
+        bot=asked.bot,
+        arm=assigned.arm,
+        reason=reason,
+        split_version=assigned.split_version,
+        weights=dict(assigned.weights),
+        forced=asked.force_arm is not None,
+        eligible=assigned.eligible,
+        split_stale=bound.stale,
+        received_at_us=now_us,
+        started_at_us=bound.started_at_us,
+        sent_started_at_us=asked.sent_us,
     )
 
 

@@ -6,8 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from router import metrics, outcomes
+from router.batch import Batches
 from router.body import (
     Disconnected,
     Receive,
@@ -23,6 +26,7 @@ from router.desk import Desk
 from router.door import Door
 from router.keys import Grant
 from router.known import Known
+from router.parsing import DecisionParser
 from router.problems import Problem, decoded, invalid
 from router.wire import AssignRequest, BatchRequest, DecideRequest, OutcomeResult
 from store.api_keys import Scope as Right
@@ -32,7 +36,6 @@ BATCH_BYTES = 16 << 20
 BATCH_ITEMS_MAX = 1024
 _OUTCOMES_A_TURN = 100
 _OUTCOMES_REMEMBERED = 100_000
-_DECIDE = msgspec.json.Decoder(DecideRequest)
 _ASSIGN = msgspec.json.Decoder(AssignRequest)
 _BATCH = msgspec.json.Decoder(BatchRequest)
 _ENCODE = msgspec.json.Encoder().encode
@@ -44,7 +47,8 @@ HOT_SCOPES: dict[str, Right] = {
     "/v1/assign": "decide",
     "/v1/outcomes": "record",
 }
-Handler = Callable[[bytes, Grant], Awaitable[bytes]]
+Handler = Callable[[bytes, Grant, float], Awaitable[bytes]]
+"""Body, grant, and when the request came, in seconds of time.perf_counter."""
 
 
 class HotPaths:
@@ -53,6 +57,8 @@ class HotPaths:
     def __init__(self, desk: Desk, door: Door) -> None:
         self._desk = desk
         self._door = door
+        self._parser = DecisionParser(desk.schema)
+        self._batches = Batches(desk)
         self._seen: outcomes.Seen = Known(_OUTCOMES_REMEMBERED)
         self._routes: dict[str, tuple[Handler, int]] = {
             "/v1/decide": (self._decide, DECIDE_BYTES),
@@ -71,7 +77,7 @@ class HotPaths:
         began = time.perf_counter()
         status = 200
         try:
-            await send_json(send, 200, await self._answer(scope, receive))
+            await send_json(scope, send, await self._answer(scope, receive, began))
         except Problem as problem:
             status = problem.status
             await send_problem(send, problem)
@@ -83,47 +89,45 @@ class HotPaths:
             await send_problem(send, Problem(500, "internal_error", "the service failed; its log says why"))
         metrics.observe_request(path, status, time.perf_counter() - began)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+    async def _answer(self, scope: Scope, receive: Receive, began_s: float) -> bytes:
         handler, limit_bytes = self._routes[scope["path"]]
         if scope["method"] != "POST":
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
         grant = self._door.admit(scope["headers"], HOT_SCOPES[scope["path"]])
         check_json(content_type_of(scope))
-        return await handler(await read_body(scope, receive, limit_bytes), grant)
+        return await handler(await read_body(scope, receive, limit_bytes), grant, began_s)
 
-    async def _decide(self, body: bytes, grant: Grant) -> bytes:
-        return await self._desk.decide(self._allowed(decoded(_DECIDE, body), grant))
+    async def _decide(self, body: bytes, grant: Grant, began_s: float) -> bytes:
+        request, history = self._parser.parsed(body)
+        self._check(request, grant)
+        return await self._desk.decide(request, history, began_s)
 
-    def _allowed(self, request: DecideRequest, grant: Grant) -> DecideRequest:
-        """A decision within the caller's grant: of its experiment, and forced by an administrator only."""
+    def _check(self, request: DecideRequest, grant: Grant) -> None:
+        """A decision is within the caller's grant: of its experiment, and forced by an administrator only."""
         grant.check_experiment(request.experiment or self._desk.default_experiment)
         if request.force_arm is not None:
             grant.check_scope("admin")
-        return request
 
-    async def _assign(self, body: bytes, grant: Grant) -> bytes:
+    async def _assign(self, body: bytes, grant: Grant, _began_s: float) -> bytes:
         request = decoded(_ASSIGN, body)
         grant.check_experiment(request.experiment or self._desk.default_experiment)
         return await self._desk.assign(request)
 
-    async def _batch(self, body: bytes, grant: Grant) -> bytes:
+    async def _batch(self, body: bytes, grant: Grant, began_s: float) -> bytes:
         items = decoded(_BATCH, body).decisions
         if not items:
             raise invalid("decisions", "is empty: send at least one")
         if len(items) > BATCH_ITEMS_MAX:
             raise Problem(413, "too_many_items", f"at most {BATCH_ITEMS_MAX} decisions a batch: send several")
-        replies = [msgspec.Raw(await self._decide_alone(item, grant)) for item in items]
-        return _ENCODE({"decisions": replies})
 
-    async def _decide_alone(self, item: msgspec.Raw, grant: Grant) -> bytes:
-        """One item of a batch; the others of this worker's callers get their turn between two."""
-        await asyncio.sleep(0)
-        try:
-            return await self._desk.decide(self._allowed(decoded(_DECIDE, item), grant))
-        except Problem as problem:
-            return _ENCODE({"error": problem.body()})
+        def parsed(item: msgspec.Raw) -> tuple[DecideRequest, NDArray[np.float32]]:
+            request, history = self._parser.parsed(item)
+            self._check(request, grant)
+            return request, history
 
-    async def _outcomes(self, body: bytes, grant: Grant) -> bytes:
+        return _ENCODE({"decisions": await self._batches.decided(items, parsed, began_s)})
+
+    async def _outcomes(self, body: bytes, grant: Grant, _began_s: float) -> bytes:
         results = await self._taken(body, grant)
         metrics.count_outcomes(results)
         return _ENCODE({"results": results})

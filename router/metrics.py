@@ -5,6 +5,7 @@ Labels come from fixed sets: a path that no route has is "other", so no caller c
 
 import os
 from collections.abc import Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
@@ -15,6 +16,7 @@ REQUESTS = Counter("abctl_requests_total", "Requests by path and status.", ["pat
 SECONDS = Histogram(
     "abctl_request_seconds", "Seconds from first byte to answer.", ["path"], buckets=_BUCKETS_S
 )
+LATE = Counter("abctl_late_decisions_total", "Answers that came after their deadline_ms.")
 OUTCOMES = Counter("abctl_outcomes_total", "Outcome items by status.", ["status"])
 DROPPED_STARTS = Counter("abctl_dropped_starts_total", "Starts of units that Redis could not be told.")
 
@@ -24,8 +26,18 @@ OTHER = "other"
 
 def observe_request(path: str, status: int, seconds: float) -> None:
     """Counts a finished request. path: of a hot path, or the template of a route, or OTHER; never as sent."""
-    REQUESTS.labels(path, str(status)).inc()
-    SECONDS.labels(path).observe(seconds)
+    _requests(path, status).inc()
+    _seconds(path).observe(seconds)
+
+
+@cache
+def _requests(path: str, status: int) -> Counter:
+    return REQUESTS.labels(path, str(status))
+
+
+@cache
+def _seconds(path: str) -> Histogram:
+    return SECONDS.labels(path)
 
 
 def count_refused(status: int) -> None:
@@ -37,6 +49,11 @@ def count_outcomes(results: Sequence[OutcomeResult]) -> None:
     """Counts outcome items by what became of them."""
     for result in results:
         OUTCOMES.labels(result.status).inc()
+
+
+def count_late() -> None:
+    """Counts an answer that came after its deadline."""
+    LATE.inc()
 
 
 def count_dropped_starts(count: int) -> None:

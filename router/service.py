@@ -5,15 +5,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from arms.artefact import read_artefact
 from arms.errors import ArmError
-from arms.protocol import Arm, loader_of
-from arms.schema import MARKET_V1, StateSchema
+from arms.schema import MARKET_V1
 from router import snapshot, trouble
 from router.binding import Binder
 from router.desk import Desk
@@ -22,13 +19,16 @@ from router.door import Door, read_keyring
 from router.errors import BadKillFile, RouterError
 from router.journals import Journals, segment_bytes_of, sync_all
 from router.kills import Kills, read_kills
+from router.lineup import Lineup
+from router.loading import LIMIT_S, Terms, loaded
 from router.metrics import count_dropped_starts
-from store import models
+from router.overload import NORMAL, Overload
 from store.bindings import FirstSight
 from store.clock import Clock
 from store.data_dir import DataDir
 from store.errors import StoreError
 from store.journal import Quota
+from store.sql import open_engine
 
 SPLIT_POLL_S = 0.5
 KILL_POLL_S = 0.25
@@ -47,15 +47,21 @@ class ServiceConfig:
     is_local: bool
     split_lead_s: float = 2.0
     fsync_interval_s: float = 0.05
+    arm_timeout_s: float = LIMIT_S
+    overload: Overload = NORMAL
     journal_quota_bytes: int = 2 << 30
 
 
 @dataclass(slots=True)
 class Service:
-    """A worker's parts. `start` before the first request, `stop` after the last."""
+    """A worker's parts. `start` before the first request, `stop` after the last.
+
+    engine: for requests. watch: for the loops alone, so that no slow report holds up a split or a revocation.
+    """
 
     config: ServiceConfig
     engine: Engine
+    watch: Engine
     first_sight: FirstSight
     clock: Clock
     desk: Desk
@@ -65,9 +71,13 @@ class Service:
     _refused: dict[str, str] = field(default_factory=dict)
     _kill_error: str = ""
 
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self.desk.schema, self.config.arm_timeout_s)
+
     async def start(self) -> None:
         """Loads the champions and starts the loops."""
-        await asyncio.to_thread(self._refresh)
+        await self._poll_sql()
         loops: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._poll_sql, SPLIT_POLL_S),
             (self._poll_kills, KILL_POLL_S),
@@ -86,8 +96,10 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.first_sight.flush()
+        self.desk.lineup.close()
         self.desk.journals.close()
         self.engine.dispose()
+        self.watch.dispose()
 
     def missing(self) -> list[str]:
         """Why this worker cannot answer for its default experiment; empty when it can."""
@@ -114,7 +126,7 @@ class Service:
         open_ones = (
             v.experiment for v in self.desk.snapshot.views.values() if not v.experiment.archived_at_us
         )
-        return {e.key: e.control for e in open_ones if e.control not in self.desk.arms}
+        return {e.key: e.control for e in open_ones if e.control not in self.desk.lineup.models}
 
     def _without_model(self, arm: str) -> str:
         return f"control arm {arm} has no loaded model: {self._why(arm)}"
@@ -123,24 +135,23 @@ class Service:
         return self._refused.get(arm, f"give it one with `abctl model promote ID --arm {arm}`")
 
     async def _poll_sql(self) -> None:
-        await asyncio.to_thread(self._refresh)
-
-    def _refresh(self) -> None:
         """Reads splits and champions anew; on an error the last ones stay, and decisions say "stale"."""
         try:
-            fresh = snapshot.read(self.engine, self.clock())
+            fresh = await asyncio.to_thread(snapshot.read, self.watch, self.clock())
         except (SQLAlchemyError, StoreError, RouterError) as error:
             _LOG.warning("the split could not be confirmed: %s", error)
             return
         self.desk.snapshot = snapshot.after(fresh, self.desk.snapshot)
         for arm, model_id in fresh.champions.items():
             if self._tried.get(arm) != model_id:
-                self._load(arm, model_id)
+                await self._load(arm, model_id)
 
-    def _load(self, arm: str, model_id: str) -> None:
+    async def _load(self, arm: str, model_id: str) -> None:
         """Serves a champion from now on. One that is refused leaves the model before it in its place."""
         try:
-            loaded = load_model(self.engine, self.config.data_dir.models, model_id, self.desk.schema)
+            found = await asyncio.to_thread(
+                loaded, self.watch, self.config.data_dir.models, model_id, self._terms
+            )
         except (StoreError, SQLAlchemyError, OSError) as error:
             _LOG.warning("model %s of arm %s cannot be read now; trying again: %s", model_id, arm, error)
             return
@@ -151,7 +162,7 @@ class Service:
             return
         self._tried[arm] = model_id
         self._refused.pop(arm, None)
-        self.desk.arms = {**self.desk.arms, arm: loaded}
+        self.desk.lineup.serve(arm, found)
         _LOG.info("arm %s serves model %s", arm, model_id)
 
     async def _poll_kills(self) -> None:
@@ -185,32 +196,24 @@ def kills_of(data_dir: DataDir) -> tuple[Kills | None, str]:
         return None, str(error)
 
 
-def load_model(engine: Engine, folder: Path, model_id: str, schema: StateSchema) -> Arm:
-    """A registered model, verified by its content hash and its self-test."""
-    path = models.materialise(engine, model_id, folder)
-    artefact = read_artefact(path)
-    if artefact.id != model_id:
-        raise ArmError(f"the files of model {model_id} hash to {artefact.id}: remove {path} and start again")
-    return loader_of(artefact.kind)(artefact, schema)
-
-
 def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock: Clock) -> Service:
     """A worker's parts, put together."""
     quota = Quota(config.data_dir.journals, config.journal_quota_bytes)
     kills, kill_error = kills_of(config.data_dir)
+    watch = open_engine(engine.url.render_as_string(hide_password=False))
     desk = Desk(
-        snapshot=snapshot.read(engine, clock()),
+        snapshot=snapshot.read(watch, clock()),
         kills=kills or (),
-        arms={},
+        lineup=Lineup(),
         schema=MARKET_V1,
         binder=Binder(first_sight, round(config.split_lead_s * 1e6)),
         journals=Journals(config.data_dir.journals, quota, segment_bytes_of(config.journal_quota_bytes)),
+        overload=config.overload,
         clock=clock,
         default_experiment=config.default_experiment,
     )
-    return Service(
-        config, engine, first_sight, clock, desk, _door(config, engine, clock), _kill_error=kill_error
-    )
+    door = _door(config, watch, clock)
+    return Service(config, engine, watch, first_sight, clock, desk, door, _kill_error=kill_error)
 
 
 def _door(config: ServiceConfig, engine: Engine, clock: Clock) -> Door:

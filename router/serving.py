@@ -1,13 +1,7 @@
 """Whose model answers: the assigned arm, or another one with the reason why. Assigned is not served."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from arms.onnx_runtime import ROW_SUM_TOLERANCE, window_of
-from arms.protocol import Arm
 from router.assignment import bucket
 from router.binding import Bound
 from router.kills import Kills, is_killed
@@ -66,6 +60,13 @@ def _stand_in(kills: Kills, experiment: Experiment) -> str:
     return alive[0]
 
 
+def no_model(arm: str) -> Silence:
+    """An arm that this worker has not loaded."""
+    return Silence(
+        "fallback:no_model", f"has no model; give it one with `abctl model promote ID --arm {arm}`"
+    )
+
+
 def fallback(kills: Kills, experiment: Experiment, served: Served, silence: Silence) -> Served:
     """The control in the place of an arm that gave no answer; 503 where it may not answer."""
     control = experiment.control
@@ -77,28 +78,6 @@ def fallback(kills: Kills, experiment: Experiment, served: Served, silence: Sile
 def no_answer(arm: str, silence: Silence) -> Problem:
     """503: nobody is left who could answer."""
     return Problem(503, "no_answer", f"arm {arm!r} {silence.why}", retry_after_s=1)
-
-
-def ask(arms: Mapping[str, Arm], name: str, history: NDArray[np.float32]) -> Answer | Silence:
-    """Runs one arm's model on one history."""
-    arm = arms.get(name)
-    if arm is None:
-        return Silence(
-            "fallback:no_model", f"has no model; give it one with `abctl model promote ID --arm {name}`"
-        )
-    try:
-        padded, lengths = window_of(history, arm.window)
-        acted = arm.act(padded, lengths)
-        hold, buy, sell = acted.probs[0].tolist()
-        value = float(acted.value[0])
-    except Exception as error:  # noqa: BLE001 - an arm may be anybody's code; whatever it raises, control answers
-        return Silence("fallback:error", f"failed: {type(error).__name__}: {error}")
-    if (
-        not (min(hold, buy, sell) >= 0 and abs(hold + buy + sell - 1) <= ROW_SUM_TOLERANCE)
-        or value - value != 0
-    ):
-        return Silence("fallback:error", "failed: its answer is not three probabilities and a finite value")
-    return Answer(arm.model, (hold, buy, sell), value, int(lengths[0]))
 
 
 def action_of(experiment: Experiment, answer: Answer, decision_id: str) -> tuple[Action, float]:

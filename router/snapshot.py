@@ -58,8 +58,15 @@ def read(engine: Engine, now_us: int) -> Snapshot:
 
 
 def after(fresh: Snapshot, last: Snapshot) -> Snapshot:
-    """What was read last; what an earlier one confirmed stays confirmed."""
-    return replace(fresh, confirmed_at_us=max(fresh.confirmed_at_us, last.confirmed_at_us))
+    """What was read last; what an earlier one confirmed stays confirmed. A view that is as it was stays the
+    same object: what is remembered with it holds on."""
+    views = {key: _kept(view, last.views.get(key)) for key, view in fresh.views.items()}
+    return replace(fresh, views=views, confirmed_at_us=max(fresh.confirmed_at_us, last.confirmed_at_us))
+
+
+def _kept(fresh: View, last: View | None) -> View:
+    is_same = last is not None and (last.experiment, last.history) == (fresh.experiment, fresh.history)
+    return last if last is not None and is_same else fresh
 
 
 def first_split(experiment: Experiment, actor: str) -> Split:

@@ -23,7 +23,8 @@ class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecideRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /v1/decide. history: rows of features, newest last. Times: RFC 3339 or epoch milliseconds.
 
-    deadline_ms, quote and explain are known and refused: they are not supported yet.
+    deadline_ms: an arm that would take longer is replaced by the control. quote and explain are known and
+    refused: they are not supported yet.
     """
 
     unit: str

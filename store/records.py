@@ -53,6 +53,27 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     action_propensity: float = 1.0
 
 
+class Unserved(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="u"):
+    """A decision that was asked for, bound to its arm, and refused: the unit is assigned all the same.
+
+    Without it a busy arm would lose the very units that made it busy. Fields as in Decision.
+    """
+
+    experiment: str
+    unit: str
+    bot: str
+    arm: str
+    reason: str
+    split_version: int
+    weights: dict[str, float]
+    forced: bool
+    eligible: bool
+    split_stale: bool
+    received_at_us: int
+    started_at_us: int
+    sent_started_at_us: int | None
+
+
 class TradeOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="t"):
     """One closed trade, keyed by the decision that opened it."""
 
@@ -88,7 +109,7 @@ class MarketOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     meta: str = "{}"
 
 
-Record = Decision | TradeOutcome | MarketOutcome
+Record = Decision | Unserved | TradeOutcome | MarketOutcome
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):

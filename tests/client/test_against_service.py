@@ -87,7 +87,7 @@ def test_what_the_service_refuses_is_an_error_with_field_and_code(url):
         for options, status, code, field in (
             ({"experiment": "nope"}, 404, "unknown_experiment", "experiment"),
             ({"force_arm": "nope"}, 422, "invalid_field", "force_arm"),
-            ({"deadline_ms": 5.0}, 422, "invalid_field", "deadline_ms"),
+            ({"deadline_ms": -5.0}, 422, "invalid_field", "deadline_ms"),
             ({"started_at": 5}, 422, "invalid_field", "started_at"),
         ):
             with pytest.raises(AbctlError) as refused:

@@ -147,7 +147,9 @@ def test_a_unit_pattern_reads_the_start_from_the_name(node, row):
 
 
 @pytest.mark.parametrize("how", ["gone", "hanging"])
-def test_without_redis_a_unit_is_bound_here_quickly_and_redis_is_told_later(start_node, tmp_path, how, row):
+def test_without_redis_a_unit_is_bound_here_quickly_and_redis_is_told_later(
+    start_node, tmp_path, how, row, tools
+):
     place = DataDir(tmp_path / "vk").prepare()
     asked = {"unit": "alone", "history": [row()]}
     server = PrivateValkey(place)
@@ -166,6 +168,8 @@ def test_without_redis_a_unit_is_bound_here_quickly_and_redis_is_told_later(star
             os.kill(server.pid, signal.SIGCONT)
         else:
             server.ensure()
+            assert node.post("/v1/decide", asked).json["binding"] == "local"
+            tools.vouch(private_url(place), "main")
         node.wait(lambda: node.post("/v1/decide", asked).json["binding"] == "redis")
         assert node.post("/v1/decide", asked).json["arm"] == "base"
         assert node.post("/v1/decide", {**asked, "unit": "new"}).json["arm"] == "transformer"
@@ -249,7 +253,7 @@ def test_an_arm_that_answers_nonsense_is_replaced_by_the_control(start_node, art
         "fallback:no_model",
     )
     node.promote("transformer", artefacts / "odd")
-    node.wait(lambda: "transformer" in node.service.desk.arms)
+    node.wait(lambda: "transformer" in node.service.desk.lineup.models)
     sane = node.decide("odd-arm")
     assert (sane["served_arm"], sane["action"], sane["history_used"]) == ("transformer", "buy", 1)
     odd = node.decide("odd-arm", history=[row(-1.0)])

@@ -50,7 +50,8 @@ BAD_DECISIONS = {
     "start too old": (asked(started_at="2020-01-01T00:00:00Z"), "started_at", "lifetime"),
     "bad as_of": (asked(as_of="yesterday"), "as_of", "RFC 3339"),
     "unknown force_arm": (asked(force_arm="gpt"), "force_arm", "base, transformer"),
-    "deadline": (asked(deadline_ms=5), "deadline_ms", "not supported yet"),
+    "deadline of nothing": (asked(deadline_ms=0), "deadline_ms", "above 0"),
+    "deadline of an hour": (asked(deadline_ms=3_600_000), "deadline_ms", "at most 60,000"),
     "quote": (asked(quote={"bid": 0.4, "ask": 0.5}), "quote", "not supported yet"),
     "explain": (asked(explain=True), "explain", "not supported yet"),
 }

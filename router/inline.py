@@ -1,0 +1,102 @@
+"""Runs the built-in arms in the worker's own thread, and batches what happens to be there: nobody waits.
+
+Work-conserving: a run begins in the same turn of the event loop as the first history, and takes all that came
+meanwhile; what comes during a run waits for the next. No timer delays anybody.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arms.protocol import Arm
+from router.serving import Answer, Silence
+from router.station import EJECTED, MOVED, TOO_LATE, Station, Waiting, answers_of, failed, padded
+
+
+@dataclass(frozen=True, slots=True)
+class InlineArm:
+    """A loaded arm and its place."""
+
+    arm: Arm
+    station: Station
+
+
+class Inline:
+    """The arms of one worker that share its thread, in turns. clock_s: monotonic."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._arms: dict[str, InlineArm] = {}
+        self._is_due = False
+
+    def serve(self, name: str, fresh: InlineArm) -> None:
+        """Takes an arm in, or another model of it, which then answers what waits."""
+        held = self._arms.get(name)
+        if held is not None:
+            fresh.station.inherit(held.station)
+        self._arms[name] = fresh
+
+    def remove(self, name: str) -> None:
+        """Forgets an arm that is served elsewhere from now on."""
+        held = self._arms.pop(name, None)
+        if held is not None:
+            held.station.dismiss(MOVED)
+
+    def knows(self, name: str) -> bool:
+        """Whether the arm is served here."""
+        return name in self._arms
+
+    def ask(
+        self, name: str, history: NDArray[np.float32], deadline_s: float | None
+    ) -> "asyncio.Future[Answer | Silence]":
+        """The answer, soon; a silence at once where the arm is ejected or would be late."""
+        station = self._arms[name].station
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer | Silence] = loop.create_future()
+        if deadline_s is not None and self._clock_s() + self._wait_s(station) > deadline_s:
+            answer.set_result(TOO_LATE)
+        elif not station.breaker.admits():
+            answer.set_result(EJECTED)
+        else:
+            station.put(Waiting(history, deadline_s, answer))
+            self._schedule(loop)
+        return answer
+
+    def _wait_s(self, station: Station) -> float:
+        """Until a history that comes now would be answered: all that waits here, and its own run."""
+        return sum(each.station.backlog_s() for each in self._arms.values()) + station.pace.expected_s(1)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_due:
+            self._is_due = True
+            loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """One run of each arm that has work; then whoever else is ready gets a turn."""
+        self._is_due = False
+        for each in self._arms.values():
+            if each.station.waiting:
+                self._run(each)
+        if any(each.station.waiting for each in self._arms.values()):
+            self._schedule(asyncio.get_running_loop())
+
+    def _run(self, each: InlineArm) -> None:
+        began_s = self._clock_s()
+        batch = each.station.take(began_s)
+        if batch:
+            answers = acted(each.arm, batch)
+            each.station.settle(batch, answers, self._clock_s() - began_s)
+
+
+def acted(arm: Arm, batch: list[Waiting]) -> list[Answer | Silence]:
+    """Runs a batch; one that fails is run history by history, so that nobody pays for another's."""
+    try:
+        histories, lengths = padded(batch, arm.window)
+        return answers_of(arm.model, arm.act(histories, lengths), lengths.tolist())
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises, the control answers
+        if len(batch) > 1:
+            return [acted(arm, [one])[0] for one in batch]
+        return [failed(f"{type(error).__name__}: {error}")]
