@@ -12,12 +12,22 @@ from router.binding import problem_of
 from router.errors import BadUnit
 from router.instants import instant_us
 from router.problems import invalid, shown
-from router.wire import DecideRequest
+from router.wire import BriefRequest, DecideRequest
 from store.records import Experiment
 
 DEADLINE_MS_MAX = 60_000
 _NAME_BYTES_MAX = 128
 _IDS = random.Random()  # noqa: S311 - seeded by the system; an id is unique, not secret
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Whose decision it is. sent_us: its started_at, if any."""
+
+    unit: str
+    bot: str
+    sent_us: int | None
+    is_forced: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,20 @@ class Asked:
     as_of_us: int | None
     budget_s: float | None
     force_arm: str | None
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.unit, self.bot, self.sent_us, self.force_arm is not None)
+
+
+def claim_of(request: BriefRequest) -> Claim:
+    """The checked claim, or the problem that names the field."""
+    return Claim(
+        unit=checked_unit(request.unit),
+        bot=checked_name(request.bot, "bot"),
+        sent_us=None if request.started_at is None else instant_us(request.started_at, "started_at"),
+        is_forced=request.force_arm is not None,
+    )
 
 
 def asked_of(request: DecideRequest, history: NDArray[np.float32], experiment: Experiment) -> Asked:

@@ -15,8 +15,11 @@ _ENCODE = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
 _LENGTH_DIGITS_MAX = 18
+Reply = Callable[[int, bytes, bytes], bool]
+"""Sends a whole reply in one piece: status, header lines, body. Says whether it did; if not, ASGI must."""
 REPLY = "abctl.reply"
-"""The key in an ASGI scope of what sends a whole JSON reply with status 200, and says whether it did."""
+"""Its key in the ASGI scope of a connection that offers it."""
+_JSON_LINE = b"content-type: application/json\r\n"
 
 
 class Disconnected(Exception):
@@ -78,19 +81,27 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def send_json(scope: Scope, send: Send, body: bytes) -> None:
-    """One JSON reply with status 200: in one piece where the connection offers that."""
-    reply: Callable[[bytes], bool] | None = scope.get(REPLY)
-    if reply is not None and reply(body):
+    """One JSON reply with status 200."""
+    reply: Reply | None = scope.get(REPLY)
+    if reply is not None and reply(200, _JSON_LINE, body):
         return
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(send: Send, problem: Problem) -> None:
+async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
     """One application/problem+json reply."""
     body = _ENCODE(problem.body())
+    reply: Reply | None = scope.get(REPLY)
+    if reply is not None and reply(problem.status, _lines_of(problem), body):
+        return
     headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
     headers += [(name.encode(), value.encode()) for name, value in problem.headers().items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _lines_of(problem: Problem) -> bytes:
+    more = "".join(f"{name}: {value}\r\n" for name, value in problem.headers().items())
+    return b"content-type: application/problem+json\r\n" + more.encode()

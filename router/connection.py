@@ -18,7 +18,6 @@ from router.body import REPLY
 from router.problems import Problem
 
 _ENCODE = msgspec.json.Encoder().encode
-_JSON_LENGTH = b"content-type: application/json\r\ncontent-length: "
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
 
 
@@ -260,18 +259,18 @@ class BoundedConnection(HttpToolsProtocol):
             self._closing = self.loop.call_later(self.limits.reply_s, self.transport.abort)
 
 
-def _replied(cycle: RequestResponseCycle, body: bytes) -> bool:
-    """Writes a whole 200 reply of JSON at once; False where ASGI's two messages must do it, for this may not
-    be the plain case: somebody reads slowly or has gone, or the connection is to be closed."""
+def _replied(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+    """Writes a whole reply at once; False where ASGI's two messages must do it, for this may not be the plain
+    case: somebody reads slowly or has gone, or the connection is to be closed. head: header lines."""
     if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
         return False
-    head = [STATUS_LINE[200]]
+    lines = [STATUS_LINE[status], head]
     for name, value in cycle.default_headers:
         if name == b"connection":
             return False
-        head += (name, b": ", value, b"\r\n")
+        lines += (name, b": ", value, b"\r\n")
     cycle.response_started, cycle.waiting_for_100_continue = True, False
-    cycle.transport.write(b"".join((*head, _JSON_LENGTH, b"%d" % len(body), b"\r\n\r\n", body)))
+    cycle.transport.write(b"".join((*lines, b"content-length: %d\r\n\r\n" % len(body), body)))
     cycle.response_complete = True
     cycle.message_event.set()
     cycle.on_response()

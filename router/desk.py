@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from arms.schema import StateSchema
 from router import metrics
-from router.asked import Asked, asked_of, checked_unit
+from router.asked import Asked, Claim, asked_of, checked_unit, claim_of
 from router.binding import Binder, Bound
 from router.instants import instant_us
 from router.journals import Journals
@@ -22,7 +22,7 @@ from router.overload import OVERLOADED, Overload, overloaded
 from router.problems import Problem, shown
 from router.serving import Answer, Served, Silence, action_of, chosen, fallback, no_answer
 from router.snapshot import Snapshot, View
-from router.wire import AssignReply, AssignRequest, DecideReply, DecideRequest, Probs
+from router.wire import AssignReply, AssignRequest, BriefRequest, DecideReply, DecideRequest, Probs
 from store.clock import Clock
 from store.records import Decision, Experiment, Unserved
 
@@ -129,13 +129,25 @@ class Desk:
         answer = self.lineup.ask(served.arm, asked.history, None if is_control else deadline_s)
         return Case(view.experiment, asked, now_us, began_s, bound, served, answer)
 
+    def is_full(self) -> bool:
+        """Whether one more decision is refused."""
+        return self.overload.load(len(self.under_way) + 1) == "refuse"
+
+    async def refuse(self, request: BriefRequest) -> Problem:
+        """The refusal of a decision for which there is no room; its unit is assigned all the same."""
+        now_us = self.clock()
+        view = self.open_view(request.experiment)
+        claim = claim_of(request)
+        bound = await self.binder.bind(view, self.snapshot, claim.unit, claim.sent_us, now_us)
+        return self._unserved(view.experiment, claim, bound, now_us, overloaded())
+
     def _unserved(
-        self, experiment: Experiment, asked: Asked, bound: Bound, now_us: int, problem: Problem
+        self, experiment: Experiment, claim: Claim, bound: Bound, now_us: int, problem: Problem
     ) -> Problem:
         """The refusal, once the journal knows that the unit is assigned: one record a unit and bot."""
-        key = (experiment.key, asked.unit, asked.bot)
+        key = (experiment.key, claim.unit, claim.bot)
         if self.refused.get(key) is None:
-            self.journals.append(experiment.key, unserved_of(experiment, asked, bound, now_us, problem.code))
+            self.journals.append(experiment.key, unserved_of(experiment, claim, bound, now_us, problem.code))
             self.refused.put(key, True)
         return problem
 
@@ -158,7 +170,7 @@ class Desk:
         """Who is to answer, by assignment, force, kills and load; raises where nobody is."""
         load = self.overload.load(len(self.under_way))
         if load == "refuse":
-            raise self._unserved(experiment, asked, bound, now_us, overloaded())
+            raise self._unserved(experiment, asked.claim, bound, now_us, overloaded())
         served = chosen(self.kills, experiment, bound, asked.force_arm)
         if load == "control" and served.arm != experiment.control:
             return fallback(self.kills, experiment, served, OVERLOADED)
@@ -282,23 +294,23 @@ def decision_of(case: Case, answer: Answer, latency_us: int, schema: str) -> Dec
     )
 
 
-def unserved_of(experiment: Experiment, asked: Asked, bound: Bound, now_us: int, reason: str) -> Unserved:
+def unserved_of(experiment: Experiment, claim: Claim, bound: Bound, now_us: int, reason: str) -> Unserved:
     """The record of a decision that was refused. reason: the problem's code."""
     assigned = bound.assigned
     return Unserved(
         experiment=experiment.key,
-        unit=asked.unit,
-        bot=asked.bot,
+        unit=claim.unit,
+        bot=claim.bot,
         arm=assigned.arm,
         reason=reason,
         split_version=assigned.split_version,
         weights=dict(assigned.weights),
-        forced=asked.force_arm is not None,
+        forced=claim.is_forced,
         eligible=assigned.eligible,
         split_stale=bound.stale,
         received_at_us=now_us,
         started_at_us=bound.started_at_us,
-        sent_started_at_us=asked.sent_us,
+        sent_started_at_us=claim.sent_us,
     )
 
 

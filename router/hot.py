@@ -26,9 +26,9 @@ from router.desk import Desk
 from router.door import Door
 from router.keys import Grant
 from router.known import Known
-from router.parsing import DecisionParser
+from router.parsing import DecisionParser, brief_of
 from router.problems import Problem, decoded, invalid
-from router.wire import AssignRequest, BatchRequest, DecideRequest, OutcomeResult
+from router.wire import AssignRequest, BatchRequest, BriefRequest, DecideRequest, OutcomeResult
 from store.api_keys import Scope as Right
 
 DECIDE_BYTES = 256 << 10
@@ -80,13 +80,15 @@ class HotPaths:
             await send_json(scope, send, await self._answer(scope, receive, began))
         except Problem as problem:
             status = problem.status
-            await send_problem(send, problem)
+            await send_problem(scope, send, problem)
         except Disconnected:
             status = 499
         except Exception:  # noqa: BLE001 - the last line of defence: a fault of ours is logged and answered as JSON
             status = 500
             _LOG.exception("a request to %s failed", path)
-            await send_problem(send, Problem(500, "internal_error", "the service failed; its log says why"))
+            await send_problem(
+                scope, send, Problem(500, "internal_error", "the service failed; its log says why")
+            )
         metrics.observe_request(path, status, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, began_s: float) -> bytes:
@@ -98,11 +100,15 @@ class HotPaths:
         return await handler(await read_body(scope, receive, limit_bytes), grant, began_s)
 
     async def _decide(self, body: bytes, grant: Grant, began_s: float) -> bytes:
+        if self._desk.is_full():
+            brief = brief_of(body)
+            self._check(brief, grant)
+            raise await self._desk.refuse(brief)
         request, history = self._parser.parsed(body)
         self._check(request, grant)
         return await self._desk.decide(request, history, began_s)
 
-    def _check(self, request: DecideRequest, grant: Grant) -> None:
+    def _check(self, request: DecideRequest | BriefRequest, grant: Grant) -> None:
         """A decision is within the caller's grant: of its experiment, and forced by an administrator only."""
         grant.check_experiment(request.experiment or self._desk.default_experiment)
         if request.force_arm is not None:

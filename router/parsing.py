@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from arms.errors import HistoryError
 from arms.schema import StateSchema
 from router.problems import Problem, decoded, invalid
-from router.wire import DecideRequest
+from router.wire import BriefRequest, DecideRequest
 
 HISTORY_ROWS_MAX = 64
 _PLAIN = msgspec.json.Decoder(DecideRequest)
+_BRIEF = msgspec.json.Decoder(BriefRequest)
 
 
 class DecisionParser:
@@ -49,6 +50,11 @@ def _strict_type(schema: StateSchema) -> type[DecideRequest]:
         "StrictRequest", [("history", rows)], bases=(DecideRequest,), frozen=True, forbid_unknown_fields=True
     )
     return cast("type[DecideRequest]", strict)
+
+
+def brief_of(body: bytes) -> BriefRequest:
+    """The part of a decision that is read where it will be refused anyway."""
+    return decoded(_BRIEF, body)
 
 
 def history_of(rows: list[list[float]], schema: StateSchema) -> NDArray[np.float32]:

@@ -40,6 +40,16 @@ class DecideRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     explain: bool = False
 
 
+class BriefRequest(msgspec.Struct, frozen=True):
+    """What says whose decision a DecideRequest is; the rest of its fields are skipped."""
+
+    unit: str
+    started_at: Instant | None = None
+    experiment: str | None = None
+    bot: str = "default"
+    force_arm: str | None = None
+
+
 class AssignRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /v1/assign: which arm a unit has, for bots that carry the arms themselves."""
 
