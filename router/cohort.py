@@ -125,5 +125,6 @@ def counts_of(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> d
             contaminated=int(columns.contaminated[own].sum()),
             decisions=int(columns.decisions[own].sum()),
             fallbacks=int(columns.fallbacks[own].sum()),
+            unserved=int((columns.unserved[own] > 0).sum()),
         )
     return counts

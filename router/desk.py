@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -15,7 +16,7 @@ from router.asked import Asked, Claim, asked_of, checked_unit, claim_of
 from router.binding import Binder, Bound
 from router.instants import instant_us
 from router.journals import Journals
-from router.kills import Kills
+from router.kills import Kills, is_killed
 from router.known import Known
 from router.lineup import Lineup
 from router.overload import OVERLOADED, Overload, overloaded
@@ -30,6 +31,7 @@ _ENCODE = msgspec.json.Encoder().encode
 _ANSWERS_REMEMBERED = 20_000
 _COMPLAINTS_REMEMBERED = 100
 _REFUSALS_REMEMBERED = 20_000
+_UNAVAILABLE = 503
 _LOG = logging.getLogger("abctl.router")
 
 Key = tuple[str, str]
@@ -134,7 +136,11 @@ class Desk:
         return self.overload.load(len(self.under_way) + 1) == "refuse"
 
     async def refuse(self, request: BriefRequest) -> Problem:
-        """The refusal of a decision for which there is no room; its unit is assigned all the same."""
+        """The refusal of a decision for which there is no room; its unit is assigned all the same.
+
+        It is told after some have been answered: refusing all at once would leave no time for answers.
+        """
+        await self.lineup.after_a_run()
         now_us = self.clock()
         view = self.open_view(request.experiment)
         claim = claim_of(request)
@@ -144,11 +150,16 @@ class Desk:
     def _unserved(
         self, experiment: Experiment, claim: Claim, bound: Bound, now_us: int, problem: Problem
     ) -> Problem:
-        """The refusal, once the journal knows that the unit is assigned: one record a unit and bot."""
+        """The refusal, once the journal knows that the unit is assigned: one record a unit and bot.
+
+        A refusal that is the caller's own fault leaves none. A full journal takes none; the refusal stays.
+        """
         key = (experiment.key, claim.unit, claim.bot)
-        if self.refused.get(key) is None:
-            self.journals.append(experiment.key, unserved_of(experiment, claim, bound, now_us, problem.code))
-            self.refused.put(key, True)
+        if problem.status == _UNAVAILABLE and self.refused.get(key) is None:
+            record = unserved_of(experiment, claim, bound, now_us, problem.code, self.kills)
+            with suppress(Problem):
+                self.journals.append(experiment.key, record)
+                self.refused.put(key, True)
         return problem
 
     async def finish(self, case: Case) -> bytes:
@@ -171,19 +182,27 @@ class Desk:
         load = self.overload.load(len(self.under_way))
         if load == "refuse":
             raise self._unserved(experiment, asked.claim, bound, now_us, overloaded())
-        served = chosen(self.kills, experiment, bound, asked.force_arm)
-        if load == "control" and served.arm != experiment.control:
-            return fallback(self.kills, experiment, served, OVERLOADED)
+        try:
+            served = chosen(self.kills, experiment, bound, asked.force_arm)
+            if load == "control" and served.arm != experiment.control:
+                return fallback(self.kills, experiment, served, OVERLOADED)
+        except Problem as problem:
+            self._unserved(experiment, asked.claim, bound, now_us, problem)
+            raise
         return served
 
     async def _stand_in(self, case: Case, silence: Silence) -> Answer:
         """The control's answer in the place of an arm that gave none; it takes what time it needs."""
         self._complain(case.served.arm, silence)
-        case.served = fallback(self.kills, case.experiment, case.served, silence)
-        found = await self.lineup.ask(case.served.arm, case.asked.history, None)
-        if isinstance(found, Silence):
-            self._complain(case.served.arm, found)
-            raise no_answer(case.served.arm, found)
+        try:
+            case.served = fallback(self.kills, case.experiment, case.served, silence)
+            found = await self.lineup.ask(case.served.arm, case.asked.history, None)
+            if isinstance(found, Silence):
+                self._complain(case.served.arm, found)
+                raise no_answer(case.served.arm, found)
+        except Problem as problem:
+            self._unserved(case.experiment, case.asked.claim, case.bound, case.received_at_us, problem)
+            raise
         return found
 
     def _elapsed_us(self, case: Case) -> int:
@@ -294,8 +313,11 @@ def decision_of(case: Case, answer: Answer, latency_us: int, schema: str) -> Dec
     )
 
 
-def unserved_of(experiment: Experiment, claim: Claim, bound: Bound, now_us: int, reason: str) -> Unserved:
+def unserved_of(
+    experiment: Experiment, claim: Claim, bound: Bound, now_us: int, reason: str, kills: Kills
+) -> Unserved:
     """The record of a decision that was refused. reason: the problem's code."""
+    killed = not claim.is_forced and is_killed(kills, experiment.key, bound.assigned.arm)
     assigned = bound.assigned
     return Unserved(
         experiment=experiment.key,
@@ -305,12 +327,13 @@ def unserved_of(experiment: Experiment, claim: Claim, bound: Bound, now_us: int,
         reason=reason,
         split_version=assigned.split_version,
         weights=dict(assigned.weights),
-        forced=claim.is_forced,
+        forced=claim.is_forced or killed,
         eligible=assigned.eligible,
         split_stale=bound.stale,
         received_at_us=now_us,
         started_at_us=bound.started_at_us,
         sent_started_at_us=claim.sent_us,
+        killed=killed,
     )
 
 

@@ -5,6 +5,7 @@ meanwhile; what comes during a run waits for the next. No timer delays anybody.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from arms.protocol import Arm
 from router.serving import Answer, Silence
 from router.station import EJECTED, MOVED, TOO_LATE, Station, Waiting, answers_of, failed, padded
+
+PATIENT_A_TURN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Inline:
         self._clock_s = clock_s
         self._arms: dict[str, InlineArm] = {}
         self._is_due = False
+        self._patient: deque[asyncio.Future[None]] = deque()
 
     def serve(self, name: str, fresh: InlineArm) -> None:
         """Takes an arm in, or another model of it, which then answers what waits."""
@@ -65,6 +69,16 @@ class Inline:
             self._schedule(loop)
         return answer
 
+    async def after_a_run(self) -> None:
+        """Returns at once where nothing waits; else in the order of calls, PATIENT_A_TURN after each turn.
+
+        For what must not crowd out answers when there is too much of it.
+        """
+        if self._is_due:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._patient.append(turn)
+            await turn
+
     def _wait_s(self, station: Station) -> float:
         """Until a history that comes now would be answered: all that waits here, and its own run."""
         return sum(each.station.backlog_s() for each in self._arms.values()) + station.pace.expected_s(1)
@@ -80,7 +94,12 @@ class Inline:
         for each in self._arms.values():
             if each.station.waiting:
                 self._run(each)
-        if any(each.station.waiting for each in self._arms.values()):
+        is_over = not any(each.station.waiting for each in self._arms.values())
+        for _ in range(len(self._patient) if is_over else min(PATIENT_A_TURN, len(self._patient))):
+            turn = self._patient.popleft()
+            if not turn.done():
+                turn.set_result(None)
+        if not is_over:
             self._schedule(asyncio.get_running_loop())
 
     def _run(self, each: InlineArm) -> None:

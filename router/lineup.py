@@ -67,6 +67,10 @@ class Lineup:
         silent.set_result(no_model(name))
         return silent
 
+    async def after_a_run(self) -> None:
+        """Returns when arms of this thread have answered some of what waits for them, or at once."""
+        await self._inline.after_a_run()
+
     def close(self) -> None:
         """Ends the processes."""
         for aside in self._aside.values():

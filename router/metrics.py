@@ -1,11 +1,16 @@
 """Prometheus metrics of one worker; `/metrics` adds up all workers of the service.
 
+Requests are counted in plain numbers first, for a file shared with the other workers costs microseconds each
+time; `flush` brings them there.
 Labels come from fixed sets: a path that no route has is "other", so no caller can make a new series.
 """
 
 import os
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass, field
+from threading import Lock
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
@@ -24,25 +29,52 @@ DROPPED_STARTS = Counter("abctl_dropped_starts_total", "Starts of units that Red
 OTHER = "other"
 
 
+@dataclass(slots=True)
+class _Times:
+    """Durations that were not flushed yet: how many in each bucket, and their sum in seconds."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(_BUCKETS_S) + 1))
+    sum_s: float = 0.0
+
+
+_lock = Lock()
+_requests: dict[tuple[str, int], int] = defaultdict(int)
+_times: dict[str, _Times] = defaultdict(_Times)
+
+
 def observe_request(path: str, status: int, seconds: float) -> None:
     """Counts a finished request. path: of a hot path, or the template of a route, or OTHER; never as sent."""
-    _requests(path, status).inc()
-    _seconds(path).observe(seconds)
-
-
-@cache
-def _requests(path: str, status: int) -> Counter:
-    return REQUESTS.labels(path, str(status))
-
-
-@cache
-def _seconds(path: str) -> Histogram:
-    return SECONDS.labels(path)
+    with _lock:
+        _requests[path, status] += 1
+        times = _times[path]
+        times.counts[bisect_left(_BUCKETS_S, seconds)] += 1
+        times.sum_s += seconds
 
 
 def count_refused(status: int) -> None:
     """Counts what was cut or refused before it was a request."""
-    REQUESTS.labels(OTHER, str(status)).inc()
+    with _lock:
+        _requests[OTHER, status] += 1
+
+
+def flush() -> None:
+    """Brings what was counted to where `/metrics` of every worker finds it."""
+    with _lock:
+        requests, times = dict(_requests), dict(_times)
+        _requests.clear()
+        _times.clear()
+    for (path, status), count in requests.items():
+        REQUESTS.labels(path, str(status)).inc(count)
+    for path, found in times.items():
+        _add(SECONDS.labels(path), found)
+
+
+def _add(histogram: Histogram, times: _Times) -> None:
+    """As many calls of `observe` would: prometheus_client offers nothing for many at once."""
+    for bucket, count in zip(histogram._buckets, times.counts, strict=True):  # noqa: SLF001
+        if count:
+            bucket.inc(count)
+    histogram._sum.inc(times.sum_s)  # noqa: SLF001
 
 
 def count_outcomes(results: Sequence[OutcomeResult]) -> None:
@@ -62,7 +94,8 @@ def count_dropped_starts(count: int) -> None:
 
 
 def exposition() -> bytes:
-    """The sum over all workers, in Prometheus' text format."""
+    """The sum over all workers, in Prometheus' text format; the others' up to their last `flush`."""
+    flush()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest()
     registry = CollectorRegistry()

@@ -19,7 +19,7 @@ class Overload:
     Whoever is refused is still assigned: its unit is counted under its arm, as unserved.
     """
 
-    limit: int = 128
+    limit: int = 256
     policy: Policy = "refuse"
 
     def load(self, on_way: int) -> Load:

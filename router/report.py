@@ -142,6 +142,7 @@ def _excluded(columns: UnitColumns, cohort: Cohort, judged: Bools) -> dict[str, 
     counts["start_conflicts"] = int((columns.start_conflicts > 0).sum())
     counts["late"] = int(cohort.late.sum())
     counts["reused"] = int(cohort.reused.sum())
+    counts["unserved"] = int((columns.unserved > 0).sum())
     return counts
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arms.errors import ArmError
 from arms.schema import MARKET_V1
-from router import snapshot, trouble
+from router import metrics, snapshot, trouble
 from router.binding import Binder
 from router.desk import Desk
 from router.door import POLL_S as KEY_POLL_S
@@ -21,7 +21,6 @@ from router.journals import Journals, segment_bytes_of, sync_all
 from router.kills import Kills, read_kills
 from router.lineup import Lineup
 from router.loading import LIMIT_S, Terms, loaded
-from router.metrics import count_dropped_starts
 from router.overload import NORMAL, Overload
 from store.bindings import FirstSight
 from store.clock import Clock
@@ -80,7 +79,7 @@ class Service:
         await self._poll_sql()
         loops: list[tuple[Callable[[], Awaitable[None]], float]] = [
             (self._poll_sql, SPLIT_POLL_S),
-            (self._poll_kills, KILL_POLL_S),
+            (self._poll_files, KILL_POLL_S),
             (self._poll_keys, KEY_POLL_S),
             (self._sync, self.config.fsync_interval_s),
             (self.first_sight.flush, TELL_S),
@@ -96,6 +95,7 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.first_sight.flush()
+        metrics.flush()
         self.desk.lineup.close()
         self.desk.journals.close()
         self.engine.dispose()
@@ -165,9 +165,11 @@ class Service:
         self.desk.lineup.serve(arm, found)
         _LOG.info("arm %s serves model %s", arm, model_id)
 
-    async def _poll_kills(self) -> None:
+    async def _poll_files(self) -> None:
+        """What needs neither Redis nor SQL: kills and revocations of this node, and counts for /metrics."""
         self.obey_kills()
         self.door.obey_revocations()
+        metrics.flush()
 
     async def _poll_keys(self) -> None:
         await asyncio.to_thread(self.door.refresh)
@@ -185,7 +187,7 @@ class Service:
 
     async def _measure(self) -> None:
         self.desk.journals.measure()
-        count_dropped_starts(self.first_sight.dropped())
+        metrics.count_dropped_starts(self.first_sight.dropped())
 
 
 def kills_of(data_dir: DataDir) -> tuple[Kills | None, str]:

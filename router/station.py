@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arms.onnx_runtime import ROW_SUM_TOLERANCE
+from arms.onnx_runtime import ROW_SUM_TOLERANCE, window_of
 from arms.protocol import Acted
 from router.breaker import Breaker
 from router.pace import Pace
@@ -109,6 +109,8 @@ def tell(one: Waiting, answer: Answer | Silence) -> None:
 
 def padded(batch: list[Waiting], window: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Histories as ([n,window,F] front-padded with zeros, [n] how many states are real)."""
+    if len(batch) == 1:
+        return window_of(batch[0].history, window)
     width = batch[0].history.shape[1]
     histories = np.zeros((len(batch), window, width), dtype=np.float32)
     lengths = np.empty(len(batch), dtype=np.int64)
