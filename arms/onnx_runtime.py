@@ -5,6 +5,7 @@ times slower. Needs numpy, msgspec, safetensors and onnxruntime; never torch.
 """
 
 import math
+from threading import Lock
 from typing import Any, Final, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Golden, Output
 from arms.errors import ActError, ArtefactError
+from arms.onnx_bound import BoundRun
 from arms.onnx_wire import check_self_contained
 from arms.protocol import Acted
 from arms.schema import StateSchema
@@ -23,6 +25,8 @@ IMPORTED: Final = "imported"
 INLINE_KINDS: Final = frozenset({"base", "transformer"})
 """Graphs of our own, whose cost is known: they may run where decisions are answered."""
 BUILT_IN_KINDS: Final = INLINE_KINDS | {IMPORTED}
+BOUND_ROWS_MAX: Final = 32
+"""Up to so many histories a run has memory of its own, a few KB a history; larger ones are rare."""
 MAX_LENGTH: Final = 64
 ROW_SUM_TOLERANCE: Final = 1e-3
 TOLERANCE: Final = 1e-4  # of golden answers; values relative to the largest, if above 1
@@ -32,11 +36,13 @@ _LENGTHS: Final = tuple(np.array([n], dtype=np.int64) for n in range(MAX_LENGTH 
 class OnnxArm:
     """A loaded ONNX model with both inputs, `history` and `length`, and both outputs, `probs` and `value`."""
 
-    __slots__ = ("_session", "_shape", "model", "window")
+    __slots__ = ("_bound", "_lock", "_session", "_shape", "model", "window")
 
     def __init__(self, session: ort.InferenceSession, model: str, shape: tuple[int, int]) -> None:
         self._session = session
         self._shape = shape
+        self._bound: dict[int, BoundRun] = {}
+        self._lock = Lock()
         self.model = model
         self.window = shape[0]
 
@@ -45,8 +51,19 @@ class OnnxArm:
         probability."""
         if histories.shape[1:] != self._shape:
             raise ActError(_misshapen(histories.shape, self._shape))
-        probs, value = self._session.run(("probs", "value"), {"history": histories, "length": lengths})
-        return _checked(cast("NDArray[np.float32]", probs), cast("NDArray[np.float32]", value))
+        acted = self._acted(histories, lengths)
+        return _checked(acted.probs, acted.value)
+
+    def _acted(self, histories: NDArray[np.float32], lengths: NDArray[np.int64]) -> Acted:
+        rows = len(histories)
+        if not 0 < rows <= BOUND_ROWS_MAX or lengths.shape != (rows,):
+            probs, value = self._session.run(("probs", "value"), {"history": histories, "length": lengths})
+            return Acted(cast("NDArray[np.float32]", probs), cast("NDArray[np.float32]", value))
+        with self._lock:
+            bound = self._bound.get(rows)
+            if bound is None:
+                bound = self._bound[rows] = BoundRun(self._session, rows, self._shape)
+            return bound.act(histories, lengths)
 
 
 class ImportedArm:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from arms.artefact import GOLDEN, WEIGHTS, Golden, read_artefact, write_artefact
 from arms.errors import ActError, ArtefactError
-from arms.onnx_runtime import load, session_of, window_of
+from arms.onnx_runtime import BOUND_ROWS_MAX, load, session_of, window_of
 from arms.presets import PRESETS, preset_of
 from arms.schema import MARKET_V1, Feature, StateSchema
 
@@ -39,6 +40,32 @@ def test_a_batch_answers_as_its_members_do_alone(exported, kind):
     for i in range(7):
         alone = arm.act(histories[i : i + 1], lengths[i : i + 1])
         np.testing.assert_allclose(alone.probs[0], together.probs[i], atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, BOUND_ROWS_MAX, BOUND_ROWS_MAX + 1])
+def test_memory_of_its_own_changes_no_answer_and_keeps_none(exported, rows):
+    arm = load(exported("transformer"), MARKET_V1)
+    session = session_of(exported("transformer").onnx, "transformer")
+    rng = np.random.default_rng(5)
+    kept = []
+    for _ in range(3):
+        histories = rng.uniform(-1, 1, (rows, arm.window, 18)).astype(np.float32)
+        lengths = rng.integers(1, arm.window + 1, rows)
+        probs, value = session.run(("probs", "value"), {"history": histories, "length": lengths})
+        kept.append((arm.act(histories, lengths), probs, value))
+    for acted, probs, value in kept:  # also once later runs have used the memory
+        np.testing.assert_array_equal(acted.probs, probs)
+        np.testing.assert_array_equal(acted.value, value)
+
+
+def test_several_threads_get_their_own_answers(exported):
+    arm = load(exported("base"), MARKET_V1)
+    histories = np.random.default_rng(6).uniform(-1, 1, (64, 1, arm.window, 18)).astype(np.float32)
+    lengths = np.array([arm.window])
+    alone = [arm.act(each, lengths).probs for each in histories]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda each: arm.act(each, lengths).probs, np.repeat(histories, 8, axis=0)))
+    np.testing.assert_array_equal(together, np.repeat(alone, 8, axis=0))
 
 
 def test_the_model_id_is_the_artefacts(exported):
