@@ -14,7 +14,8 @@ from router.snapshot import first_split
 from store import experiments, models, schema
 from store.ingest import Shipment, ingest
 from store.journal import frame_bytes
-from store.records import Decision, MarketOutcome, TradeOutcome
+from store.prune import Rule, prune
+from store.records import Decision, MarketOutcome, TradeOutcome, Unserved
 from store.sql import open_engine
 
 START_US = 1_767_225_600_000_000
@@ -61,6 +62,23 @@ def decision(number, unit, **more):
         action="hold", probs=(1.0, 0.0, 0.0), value=0.0, model="m", schema="s", state=b"",
         history_digest=b"", history_used=1, latency_us=1, **{"served_arm": fields["arm"], **fields},
     )  # fmt: skip
+
+
+def unserved(number, unit, **more):
+    fields = {
+        "arm": "base",
+        "reason": "overloaded",
+        "split_version": 3,
+        "weights": {"base": 0.5, "transformer": 0.5},
+        "bot": "b",
+        "started_at_us": START_US,
+        "received_at_us": START_US + number,
+        "sent_started_at_us": None,
+        "forced": False,
+        "eligible": True,
+        "split_stale": False,
+    } | more
+    return Unserved(experiment="main", unit=unit, **fields)
 
 
 def market(unit, pnl_micro, **more):
@@ -115,8 +133,12 @@ def random_history(seed):
                 if kind == "contaminated" and i
                 else {}
             )
-            at = {"received_at_us": start + number, "served_arm": served}
-            yield decision(number, unit, **{**facts, **at, **moved})
+            at = {"received_at_us": start + number}
+            if rng.random() < 0.2:
+                why = {"reason": "overloaded", "killed": kind == "killed"}
+                yield unserved(number, unit, **{**facts, **at, **moved, **why})
+                continue
+            yield decision(number, unit, **{**facts, **at, "served_arm": served, **moved})
             if rng.random() < 0.3:
                 yield trade(f"d{number}", rng.randrange(-5, 6), fill=fill)
         if rng.random() < 0.85:
@@ -125,6 +147,11 @@ def random_history(seed):
 
 
 COUNTS = """
+WITH asked AS (
+  SELECT unit, arm, started_at_us, received_at_us, eligible, forced, reason, 1 AS answered FROM decision
+  UNION ALL
+  SELECT unit, arm, started_at_us, received_at_us, eligible, forced, 'refused', 0 FROM unserved
+)
 SELECT arm, count(*) AS units,
   sum(CASE WHEN excluded IS NULL AND closed AND reported THEN 1 ELSE 0 END) AS mature_any,
   sum(CASE WHEN excluded IS NULL AND closed AND reported AND live THEN 1 ELSE 0 END) AS mature,
@@ -134,16 +161,18 @@ SELECT arm, count(*) AS units,
   sum(CASE WHEN excluded IS NULL AND closed AND reported AND live AND pnl > 0 AND traded
     THEN 1 ELSE 0 END) AS wins,
   sum(CASE WHEN excluded IS NULL AND closed AND reported AND live THEN pnl ELSE 0 END) AS pnl,
-  sum(decisions) AS decisions
+  sum(decisions) AS decisions,
+  sum(CASE WHEN refusals > 0 THEN 1 ELSE 0 END) AS unserved
 FROM (
   SELECT first.arm, first.started_at_us + 1800000000 <= {now} AS closed,
     CASE WHEN NOT first.eligible THEN 'ineligible' WHEN first.forced THEN first.reason END AS excluded,
     m.unit IS NOT NULL AS reported, m.pnl_micro AS pnl,
     m.fill = 'live' AS live, m.trades > 0 AS traded,
-    (SELECT count(*) FROM decision d WHERE d.unit = first.unit) AS decisions
-  FROM decision first
+    (SELECT sum(answered) FROM asked a WHERE a.unit = first.unit) AS decisions,
+    (SELECT sum(1 - answered) FROM asked a WHERE a.unit = first.unit) AS refusals
+  FROM asked first
   LEFT JOIN outcome m ON m.unit = first.unit AND m.kind = 'market'
-  WHERE first.received_at_us = (SELECT min(received_at_us) FROM decision d WHERE d.unit = first.unit)
+  WHERE first.received_at_us = (SELECT min(received_at_us) FROM asked a WHERE a.unit = first.unit)
 ) AS unit_facts GROUP BY arm
 """
 
@@ -152,21 +181,57 @@ FROM (
 def test_the_counts_are_those_of_sql_written_by_hand(engine, seed):
     store_all(engine, random_history(seed))
     now_us = START_US + 15 * DAY_US
-    report = build_report(engine, "main", 7, now_us)
+    report = build_report(engine, "main", 7, now_us, "live")
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(COUNTS.format(now=now_us)).mappings().all()
     assert {r["arm"] for r in rows} == {"base", "transformer"}
     for row in rows:
         arm = report["arms"][row["arm"]]
-        for name in ("units", "mature", "pending", "missing", "excluded", "wins", "decisions"):
+        for name in ("units", "mature", "pending", "missing", "excluded", "wins", "decisions", "unserved"):
             assert arm[name] == row[name], name
         assert arm["pnl_usd"] == pytest.approx(int(row["pnl"]) / 1e6)
     other_fill = sum(r["mature_any"] - r["mature"] for r in rows)
     assert report["excluded"]["other_fill"] == other_fill > 0
+    assert report["excluded"]["unserved"] == sum(r["unserved"] for r in rows) > 20
     total = sum(
         sum(a[n] for n in ("mature", "pending", "missing", "excluded")) for a in report["arms"].values()
     )
     assert total + other_fill == 300
+
+
+def test_a_unit_that_was_only_refused_is_in_the_report_like_any_other(engine):
+    """Intention to treat: whom an arm did not serve it did not help."""
+    reported = [market("none", 0, trades=0, stake_micro=0, fee_micro=0), market("some", 8)]
+    asked = [unserved(1, "none"), unserved(2, "silent"), decision(3, "some"), unserved(4, "some")]
+    store_all(engine, [*asked, *reported])
+    assert arm_counts(engine, START_US + SPAN_US - 1) == {"pending": 3}
+    report = build_report(engine, "main", 7, LATER_US)
+    base = report["arms"]["base"]
+    assert {n: base[n] for n in ("units", "mature", "missing", "traded", "decisions", "unserved")} == {
+        "units": 3,
+        "mature": 2,
+        "missing": 1,
+        "traded": 1,
+        "decisions": 1,
+        "unserved": 3,
+    }
+    assert base["pnl_per_unit_usd"] == 4e-06
+    assert (base["profit_rate"], report["excluded"]["unserved"]) == (0.5, 3)
+    assert any("refused in 0 of transformer's 0 and 3 of base's 3" in w for w in report["warnings"])
+    assert report["stages"][-1]["counts"] == {"base": 3, "transformer": 0}
+
+
+def test_a_report_says_the_same_once_decisions_and_refusals_are_gone(engine):
+    store_all(engine, random_history(4))
+    before = build_report(engine, "main", 7, LATER_US)
+    steps = list(prune(engine, Rule("main", LATER_US, LATER_US, None), "test"))
+    assert min(sum(s.decisions for s in steps), sum(s.unserved for s in steps)) > 20
+    with engine.connect() as connection:
+        left = connection.exec_driver_sql(
+            "SELECT (SELECT count(*) FROM decision), (SELECT count(*) FROM unserved)"
+        )
+        assert left.one() == (0, 0)
+    assert build_report(engine, "main", 7, LATER_US) == before
 
 
 def arm_counts(engine, now_us, arm="base"):
