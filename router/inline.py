@@ -28,10 +28,14 @@ class InlineArm:
 
 
 class Inline:
-    """The arms of one worker that share its thread, in turns. clock_s: monotonic."""
+    """The arms of one worker that share its thread, in turns. clock_s: monotonic.
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
+    is_alone: whether nobody else is being answered, so that there is nothing to wait one turn for.
+    """
+
+    def __init__(self, clock_s: Callable[[], float], is_alone: Callable[[], bool]) -> None:
         self._clock_s = clock_s
+        self._is_alone = is_alone
         self._arms: dict[str, InlineArm] = {}
         self._is_due = False
         self._patient: deque[asyncio.Future[None]] = deque()
@@ -66,7 +70,10 @@ class Inline:
             answer.set_result(EJECTED)
         else:
             station.put(Waiting(history, deadline_s, answer))
-            self._schedule(loop)
+            if not self._is_due and self._is_alone():
+                self._turn()
+            else:
+                self._schedule(loop)
         return answer
 
     async def after_a_run(self) -> None:

@@ -20,16 +20,20 @@ from router.station import Station
 
 @dataclass(slots=True)
 class Lineup:
-    """Asks arms by name; the event loop's own. clock_s: monotonic. chance: uniform in [0, 1)."""
+    """Asks arms by name; the event loop's own. clock_s: monotonic. chance: uniform in [0, 1).
+
+    is_alone: whether the worker answers nobody else just now; who starts the server knows.
+    """
 
     clock_s: Callable[[], float] = time.perf_counter
     chance: Callable[[], float] = random.random
+    is_alone: Callable[[], bool] = lambda: False
     _inline: Inline = field(init=False)
     _aside: dict[str, Aside] = field(default_factory=dict)
     _models: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._inline = Inline(self.clock_s)
+        self._inline = Inline(self.clock_s, lambda: self.is_alone())
 
     @property
     def models(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ Labels come from fixed sets: a path that no route has is "other", so no caller c
 
 import os
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -79,8 +80,8 @@ def _add(histogram: Histogram, times: _Times) -> None:
 
 def count_outcomes(results: Sequence[OutcomeResult]) -> None:
     """Counts outcome items by what became of them."""
-    for result in results:
-        OUTCOMES.labels(result.status).inc()
+    for status, count in Counts(result.status for result in results).items():
+        OUTCOMES.labels(status).inc(count)
 
 
 def count_late() -> None:

@@ -88,6 +88,19 @@ def test_a_lone_history_waits_for_nobody():
     assert asyncio.run(turns()) == 1
 
 
+def test_who_is_alone_is_answered_before_the_call_returns():
+    arm = Arm()
+    lineup = lineup_of(a=arm)
+    lineup.is_alone = lambda: True
+
+    async def ask():
+        answer = lineup.ask("a", history(0.5), None)
+        assert answer.done()
+        return await answer
+
+    assert isinstance(asyncio.run(ask()), Answer)
+
+
 def test_short_histories_are_padded_in_front_and_long_ones_cut():
     arm = Arm(window=3)
     answers = asked(lineup_of(a=arm), ("a", history(0.25, 1), None), ("a", history(0.75, 5), None))
@@ -191,7 +204,7 @@ def test_the_pace_borrows_from_the_nearest_size():
 
 
 def test_removing_an_arm_answers_what_waits():
-    inline = Inline(Clock())
+    inline = Inline(Clock(), lambda: False)
     lineup = lineup_of()
     station = lineup._station("m1", 2)
     inline.serve("a", InlineArm(Arm(), station))
