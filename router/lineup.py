@@ -33,7 +33,10 @@ class Lineup:
     _models: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._inline = Inline(self.clock_s, lambda: self.is_alone())
+        self._inline = Inline(self.clock_s, self._has_nobody_else)
+
+    def _has_nobody_else(self) -> bool:
+        return self.is_alone()
 
     @property
     def models(self) -> dict[str, str]:
