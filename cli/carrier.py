@@ -9,6 +9,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from router import lag
 from router.trouble import TroubleKeeper
 from store import keys
 from store.clock import Clock
@@ -18,18 +19,40 @@ from store.ingest import marks_of
 from store.lease import Lease
 from store.recall import Recall
 from store.records import Experiment
-from store.shipper import Shipper, lag_bytes
+from store.shipper import SHIPMENT_BYTES, Shipper, held_bytes, lag_bytes
 from store.stream import ShipmentStream, open_redis
 from store.writer import Writer
 
-IDLE_S = 0.01
-IDLE_MAX_S = 0.05
+IDLE_S = 0.05
+GATHER_S = 0.1
+"""Between rounds that find something: a transaction costs a writer as much as a hundred decisions."""
 SETTLE_S = 0.25
 DISCOVER_S = 1.0
 DRAIN_S = 8.0
+_DRAIN_PAUSE_S = 0.01
+_BACKLOG_ROWS = 2_000
 _PAUSE_FIRST_S = 0.1
 _PAUSE_MAX_S = 2.0
 _LOG = logging.getLogger("abctl.shipper")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a round brought on. rows: records that SQL has settled."""
+
+    shipped_bytes: int = 0
+    rows: int = 0
+
+    def __add__(self, other: "Moved") -> "Moved":
+        return Moved(self.shipped_bytes + other.shipped_bytes, self.rows + other.rows)
+
+    def __bool__(self) -> bool:
+        return bool(self.shipped_bytes or self.rows)
+
+    @property
+    def is_backlog(self) -> bool:
+        """There was more than comes in between two rounds: go on at once."""
+        return self.shipped_bytes >= SHIPMENT_BYTES or self.rows >= _BACKLOG_ROWS
 
 
 @dataclass(slots=True)
@@ -42,19 +65,21 @@ class Lane:
     recall: Recall
     is_leading: bool = False
 
-    def step(self) -> int:
-        """One round: how many bytes were shipped or rows stored. A full Redis is emptied first."""
-        moved = 0
-        self.is_leading = self._leads()
-        if self.is_leading:
-            stored = self.writer.step(block_ms=1)
-            moved += stored.decisions + stored.outcomes + stored.duplicates + stored.conflicts + stored.dead
+    def step(self) -> Moved:
+        """One round. A full Redis takes nothing in, and is emptied all the same."""
+        self.is_leading, full = self._leads(), None
+        moved = Moved()
         try:
-            return moved + self.shipper.ship()
-        except redis.OutOfMemoryError:
-            if not moved:
-                raise
-            return moved
+            moved += Moved(shipped_bytes=self.shipper.ship())
+        except redis.OutOfMemoryError as error:
+            full = error
+        if self.is_leading:
+            s = self.writer.step(block_ms=1)
+            rows = s.decisions + s.unserved + s.outcomes + s.duplicates + s.conflicts + s.dead
+            moved += Moved(rows=rows)
+        if full is not None and not moved:
+            raise full
+        return moved
 
     def _leads(self) -> bool:
         """A full Redis gives no lease; two writers at once are no harm."""
@@ -101,16 +126,17 @@ class Carrier:
         """Carries until stopped; errors of Redis or SQL only make it wait."""
         pause_s = IDLE_S
         while not self._stopping:
+            began_s = time.monotonic()
             moved = self._try_round()
             if moved is None:
                 pause_s = min(max(2 * pause_s, _PAUSE_FIRST_S), _PAUSE_MAX_S)
-            else:
-                pause_s = IDLE_S if moved else min(1.5 * pause_s, IDLE_MAX_S)
-            if not moved:
                 time.sleep(pause_s)
+            elif not moved.is_backlog:
+                pause_s = GATHER_S if moved else IDLE_S
+                time.sleep(max(0.0, began_s + pause_s - time.monotonic()))
         self._drain()
 
-    def _try_round(self) -> int | None:
+    def _try_round(self) -> Moved | None:
         """One round over all lanes; None where Redis or SQL did not answer."""
         try:
             moved = self._round()
@@ -118,6 +144,7 @@ class Carrier:
             why = str(error).split("\n")[0]
             _LOG.warning("carrying waits: %s", why)
             self._trouble.failed(why)
+            lag.note(held_bytes(self._data_dir.journals))
             return None
         except Exception as error:
             self._trouble.failed(f"{type(error).__name__}: {error}")
@@ -125,7 +152,7 @@ class Carrier:
         self._trouble.carried()
         return moved
 
-    def _round(self) -> int:
+    def _round(self) -> Moved:
         now_s = time.monotonic()
         if now_s >= self._next_vouch_s:  # first, for it needs no SQL
             self._next_vouch_s = now_s + SETTLE_S
@@ -134,11 +161,12 @@ class Carrier:
         if now_s >= self._next_discovery_s:
             self._next_discovery_s = now_s + DISCOVER_S
             self._discover()
-        moved = sum(lane.step() for lane in self._lanes.values())
+        moved = sum((lane.step() for lane in self._lanes.values()), Moved())
         if now_s >= self._next_settle_s:
             self._next_settle_s = now_s + SETTLE_S
             for lane in self._lanes.values():
                 lane.settle(self._clock())
+            lag.note(self._lag_bytes())
         return moved
 
     def _discover(self) -> None:
@@ -164,9 +192,12 @@ class Carrier:
         with self._engine.connect() as connection:
             return marks_of(connection, journals)
 
+    def _lag_bytes(self) -> int:
+        return lag_bytes(self._data_dir.journals, self._marks)
+
     def _is_all_carried(self) -> bool:
         try:
-            return lag_bytes(self._data_dir.journals, self._marks) == 0
+            return self._lag_bytes() == 0
         except SQLAlchemyError:
             return True
 
@@ -174,10 +205,10 @@ class Carrier:
         deadline_s = time.monotonic() + DRAIN_S
         while time.monotonic() < deadline_s:
             moved = self._try_round()
-            if moved is None or (moved == 0 and self._is_all_carried()):
+            if moved is None or (not moved and self._is_all_carried()):
                 break
-            if moved == 0:
-                time.sleep(IDLE_S)
+            if not moved:
+                time.sleep(_DRAIN_PAUSE_S)
         self._next_settle_s = 0.0
         self._try_round()
         for lane in self._lanes.values():

@@ -106,7 +106,8 @@ def _summary(key: str, counts: "Counts", word: str) -> str:
     pruned = f", {counts.pruned_units:,} units without their decisions" if counts.pruned_units else ""
     late = f", {counts.late_decisions:,} decisions after that" if counts.late_decisions else ""
     journals = f", {counts.journal_records:,} records in {counts.journals:,} journals"
-    looked = f"{counts.units:,} units, {counts.decisions:,} decisions{pruned}{late}"
+    refused = f", {counts.unserved:,} refused ones" if counts.unserved else ""
+    looked = f"{counts.units:,} units, {counts.decisions:,} decisions{refused}{pruned}{late}"
     return f"{key}: {looked}{journals if counts.journals else ''}: {counts.differences:,} {ends[word]}"
 
 
@@ -119,9 +120,8 @@ def _shape(key: str, counts: "Counts", found: "list[Difference]") -> dict[str, A
 
 def _remedy(found: "list[Difference]") -> str:
     """Totals and the units of trades follow from rows; a row or a mark that is wrong does not."""
-    lost = sum(
-        d.table in {"decision", "journalmark"} or (d.table, d.column) == ("outcome", "row") for d in found
-    )
+    whole = {"decision", "unserved", "journalmark"}
+    lost = sum(d.table in whole or (d.table, d.column) == ("outcome", "row") for d in found)
     said = f"{len(found):,} differences"
     if lost < len(found):
         said += "; `abctl db rebuild` repairs totals"

@@ -194,7 +194,8 @@ def _tell(wish: Wish, counts: "dict[str, Pruned]", rooms: "tuple[Room, Room]", a
         return
     word = "would go" if wish.is_dry_run else "are gone"
     for key, found in counts.items():
-        say(f"{key}: {found.decisions:,} decisions of {found.units:,} units {word}")
+        refused = f" and {found.unserved:,} refused ones" if found.unserved else ""
+        say(f"{key}: {found.decisions:,} decisions{refused} of {found.units:,} units {word}")
         if found.unsound:
             say(f"{key}: {found.unsound:,} units are left alone, for their totals differ: abctl db verify")
         if found.not_exported:

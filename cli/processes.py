@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -43,6 +44,9 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     split_lead_s: float
     fsync_interval_s: float
     journal_quota_bytes: int
+    decisions_at_once: int
+    overload: Literal["refuse", "control"]
+    arm_timeout_ms: float
     pepper: bytes
     is_local: bool
     listen_fd: int
@@ -106,6 +110,7 @@ def _serve_http(config: ProcessConfig) -> None:
     from cli.open_files import CONNECTIONS, room_for_connections
     from router.app import create_app
     from router.connection import Limits, bounded
+    from router.overload import Overload
     from router.service import ServiceConfig, build
     from store.bindings import RedisFirstSight
     from store.clock import wall_clock_us
@@ -122,6 +127,8 @@ def _serve_http(config: ProcessConfig) -> None:
             split_lead_s=config.split_lead_s,
             fsync_interval_s=config.fsync_interval_s,
             journal_quota_bytes=config.journal_quota_bytes,
+            overload=Overload(config.decisions_at_once, config.overload),
+            arm_timeout_s=config.arm_timeout_ms / 1000,
         ),
         open_engine(config.sql_url),
         RedisFirstSight(config.redis_url),
@@ -148,27 +155,31 @@ def _serve_http(config: ProcessConfig) -> None:
         ),
         say_whether_ready,
     )
+    tasks = server.server_state.tasks
+    service.desk.lineup.is_alone = lambda: len(tasks) < 2
     server.run(sockets=[socket.socket(fileno=config.listen_fd)])
     if not server.started:
         raise RuntimeError("the HTTP server did not start: see the lines above")
 
 
 def _calm_collector() -> None:
-    """What is loaded by now stays, and requests leave no cycles: looking for garbage is mostly in vain."""
+    """What is loaded by now stays, and what comes leaves no cycles: looking for garbage is mostly in vain."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 50)
 
 
 def _carry(config: ProcessConfig) -> None:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = config.metrics_dir
     from cli.carrier import Carrier
     from store.clock import wall_clock_us
     from store.data_dir import DataDir
-    from store.sql import open_engine
+    from store.sql import open_kept_engine
 
     _await_go()
     data_dir = DataDir(Path(config.data_dir))
-    carrier = Carrier(data_dir, open_engine(config.sql_url), config.redis_url, wall_clock_us)
+    carrier = Carrier(data_dir, open_kept_engine(config.sql_url), config.redis_url, wall_clock_us)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: carrier.stop())
+    _calm_collector()
     carrier.run()

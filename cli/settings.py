@@ -6,6 +6,7 @@ docs/settings.md is the table of these fields for users.
 import os
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -50,6 +51,9 @@ class Settings(BaseSettings):
     split_lead_s: float = Field(default=2.0, gt=1.0, le=60.0)
     fsync_interval_s: float = Field(default=0.05, gt=0.0, le=10.0)
     journal_quota_bytes: int = Field(default=2 << 30, ge=1 << 20)
+    decisions_at_once: int = Field(default=256, ge=1, le=10_000)
+    overload: Literal["refuse", "control"] = "refuse"
+    arm_timeout_ms: float = Field(default=100, ge=1, le=60_000, allow_inf_nan=False)
 
     @classmethod
     def settings_customise_sources(

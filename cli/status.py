@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from store.api_keys import ApiKey
     from store.records import Experiment
 
-COUNTS = ("units", "decisions", "fallbacks", "reported", "trades")
+COUNTS = ("units", "decisions", "fallbacks", "unserved", "reported", "trades")
 ODD = ("parked_outcomes", "stranger_outcomes", "late_bots", "other_fill_trades", "conflicts", "dead_letters")
 
 

@@ -51,8 +51,10 @@ class Asked:
         return Claim(self.unit, self.bot, self.sent_us, self.force_arm is not None)
 
 
-def claim_of(request: BriefRequest) -> Claim:
+def claim_of(request: BriefRequest, experiment: Experiment) -> Claim:
     """The checked claim, or the problem that names the field."""
+    if request.force_arm is not None:
+        _checked_arm(request.force_arm, experiment)
     return Claim(
         unit=checked_unit(request.unit),
         bot=checked_name(request.bot, "bot"),

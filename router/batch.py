@@ -30,9 +30,10 @@ class Batches:
     async def decided(self, items: Sequence[msgspec.Raw], parse: Parse, began_s: float) -> list[msgspec.Raw]:
         """The replies, in order."""
         replies: list[msgspec.Raw] = []
-        for start in range(0, len(items), ROWS_MAX):
+        rows = min(ROWS_MAX, self._desk.overload.limit)  # a batch alone is no overload
+        for start in range(0, len(items), rows):
             async with self._turn:
-                part = [_parsed(parse, item) for item in items[start : start + ROWS_MAX]]
+                part = [_parsed(parse, item) for item in items[start : start + rows]]
                 replies += map(msgspec.Raw, await _part(self._desk, part, began_s))
             await asyncio.sleep(0)
         return replies

@@ -81,10 +81,7 @@ class Breaker:
             return
         self._in_a_row += 1
         self._tally(1, 1)
-        is_worn = (
-            self._counted >= self.rule.volume and self._failed >= self._counted * self.rule.failure_share
-        )
-        if self._in_a_row >= self.rule.consecutive or is_worn:
+        if self._in_a_row >= self.rule.consecutive or self._fails_too_often():
             self._eject()
 
     def _fails_too_often(self) -> bool:

@@ -135,17 +135,22 @@ class Desk:
         """Whether one more decision is refused."""
         return self.overload.load(len(self.under_way) + 1) == "refuse"
 
-    async def refuse(self, request: BriefRequest) -> Problem:
-        """The refusal of a decision for which there is no room; its unit is assigned all the same.
+    async def refuse(self, request: BriefRequest) -> bytes:
+        """The reply where this id was answered before. Else raises: no room, though the unit is assigned.
 
-        It is told after some have been answered: refusing all at once would leave no time for answers.
+        That is told after some have been answered: refusing all at once would leave no time for answers.
         """
         await self.lineup.after_a_run()
         now_us = self.clock()
         view = self.open_view(request.experiment)
-        claim = claim_of(request)
+        claim = claim_of(request, view.experiment)
+        if request.decision_id is not None:
+            known = self._known((view.experiment.key, request.decision_id), claim.unit)
+            if known is not None:
+                return known
         bound = await self.binder.bind(view, self.snapshot, claim.unit, claim.sent_us, now_us)
-        return self._unserved(view.experiment, claim, bound, now_us, overloaded())
+        chosen(self.kills, view.experiment, bound, request.force_arm)
+        raise self._unserved(view.experiment, claim, bound, now_us, overloaded())
 
     def _unserved(
         self, experiment: Experiment, claim: Claim, bound: Bound, now_us: int, problem: Problem

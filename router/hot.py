@@ -103,7 +103,7 @@ class HotPaths:
         if self._desk.is_full():
             brief = brief_of(body)
             self._check(brief, grant)
-            raise await self._desk.refuse(brief)
+            return await self._desk.refuse(brief)
         request, history = self._parser.parsed(body)
         self._check(request, grant)
         return await self._desk.decide(request, history, began_s)

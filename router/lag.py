@@ -1,4 +1,4 @@
-"""How far SQL is behind the journals of a node, for `/metrics`: the shipper writes it, any worker reads it."""
+"""How far SQL is behind a node's journals, for `/metrics`: the shipper writes it, any worker reads it."""
 
 from prometheus_client import Gauge
 

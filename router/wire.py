@@ -47,6 +47,7 @@ class BriefRequest(msgspec.Struct, frozen=True):
     started_at: Instant | None = None
     experiment: str | None = None
     bot: str = "default"
+    decision_id: str | None = None
     force_arm: str | None = None
 
 

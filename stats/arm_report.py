@@ -27,8 +27,8 @@ class Adjusted:
 class ArmReport:
     """win_rate: units with a profit / units with a fill. profit_rate: units with a profit / mature units.
     zeros: units with a fill that came out at exactly 0. trade_win_rate is per trade: secondary, trades of a
-    unit are not independent. decisions and fallbacks count every assigned unit, trades and money the mature
-    ones.
+    unit are not independent. decisions, fallbacks and unserved count every assigned unit, trades and money
+    the mature ones. unserved: units of which a decision was refused; they stay in all other counts.
     """
 
     units: int
@@ -37,6 +37,7 @@ class ArmReport:
     missing: int
     excluded: int
     contaminated: int
+    unserved: int
     traded: int
     decisions: int
     trades: int
@@ -79,6 +80,7 @@ def arm_report(units: Units, counts: ArmCounts, adjusted: Adjusted, alpha: float
         missing=counts.missing,
         excluded=counts.excluded,
         contaminated=counts.contaminated,
+        unserved=counts.unserved,
         traded=traded,
         decisions=counts.decisions,
         trades=trades,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stats.arm_report import ArmReport
+from stats.arm_report import ArmReport, share
 from stats.design import Design
 from stats.srm import Srm
 from stats.verdict import Judged
@@ -14,6 +14,7 @@ def caveats(design: Design, arms: Mapping[str, ArmReport], primary: Judged, srm:
         *_missing(design, primary),
         *_opposite_signs(design, arms, primary),
         *_contaminated(design, arms),
+        *_unserved(design, arms),
     ]
     if primary.effect.unlogged and primary.effect.status != "invalid_design":
         count = many(primary.effect.unlogged, design.unit_name)
@@ -59,3 +60,12 @@ def _raw_difference(design: Design, arms: Mapping[str, ArmReport]) -> float | No
 def _contaminated(design: Design, arms: Mapping[str, ArmReport]) -> list[str]:
     count = sum(arm.contaminated for arm in arms.values())
     return [f"{many(count, design.unit_name)} assigned to two arms (contaminated)."] if count else []
+
+
+def _unserved(design: Design, arms: Mapping[str, ArmReport]) -> list[str]:
+    """Refusals weigh on both arms alike, unless one of them has a larger share of its units refused."""
+    rows = {arm: arms[arm] for arm in (design.treatment, design.control)}
+    if len({share(row.unserved, row.units) or 0.0 for row in rows.values()}) == 1:
+        return []
+    said = " and ".join(f"{row.unserved:,} of {arm}'s {row.units:,}" for arm, row in rows.items())
+    return [f"Decisions were refused in {said} {design.unit_name}s: all stay with their arm (unserved)."]

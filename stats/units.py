@@ -121,7 +121,10 @@ def _check_ranges(units: Units) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ArmCounts:
-    """Counts per assigned arm. units: all assigned units, every fill kind, mature or not."""
+    """Counts per assigned arm. units: all assigned units, every fill kind, mature or not.
+
+    unserved: units of which a decision was refused, be it the only one or one of many.
+    """
 
     units: int = 0
     pending: int = 0
@@ -130,6 +133,7 @@ class ArmCounts:
     contaminated: int = 0
     decisions: int = 0
     fallbacks: int = 0
+    unserved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

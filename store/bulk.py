@@ -1,29 +1,39 @@
-"""Many rows with one statement: a prepared INSERT on SQLite, one JSON parameter on PostgreSQL.
+"""Many rows with one statement: run over all of them on SQLite, from one COPY on PostgreSQL.
 
-PostgreSQL's time for an INSERT goes mostly into its bound parameters (31 a decision); read from one JSON text
-by `json_to_recordset` the same rows take a fraction of it, in the same transaction and with the same errors.
+SQLAlchemy makes the statements, and the rows go to the driver as they are: SQLAlchemy's care for every value
+of every row would take longer than SQLite itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any
 
-import msgspec
 from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
     Connection,
-    LargeBinary,
+    Insert,
     Table,
-    Text,
+    Update,
+    and_,
     bindparam,
-    cast,
-    column,
-    func,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
+
+from store.copying import Names, copy, fits
+from store.staging import sent, staging
 
 Row = dict[str, Any]
+Prepared = tuple[str, Names]
 _CHUNK = 400
-_JSON = msgspec.json.Encoder()
+_SQLITE = sqlite.dialect(paramstyle="qmark")
 
 
 def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
@@ -38,11 +48,7 @@ def add_new(connection: Connection, table: Table, rows: Sequence[Row], key: Sequ
         return []
     if connection.dialect.name == "sqlite":
         return _add_new_sqlite(connection, table, rows, key)
-    statement = _from_json(table, tuple(rows[0])).on_conflict_do_nothing()
-    found = connection.execute(
-        statement.returning(*(table.c[n] for n in key)), {"rows": _json_of(table, rows)}
-    )
-    return _matching(rows, key, found)
+    return _add_new_postgresql(connection, table, rows, key)
 
 
 def _add_new_sqlite(
@@ -51,74 +57,123 @@ def _add_new_sqlite(
     """Asks which rows were new only where some were not: RETURNING halves the speed."""
     statement = sqlite.insert(table).on_conflict_do_nothing()
     attempt = connection.begin_nested()
-    if connection.execute(statement, rows).rowcount == len(rows):
+    if _run(connection, _adds(table, tuple(rows[0])), rows) == len(rows):
         attempt.commit()
         return list(rows)
     attempt.rollback()
-    found = connection.execute(statement.returning(*(table.c[n] for n in key)), rows)
-    return _matching(rows, key, found)
+    added = set(map(tuple, connection.execute(statement.returning(*(table.c[n] for n in key)), rows)))
+    return [row for row in rows if tuple(row[n] for n in key) in added]
 
 
-def _matching(rows: Sequence[Row], key: Sequence[str], found: Iterable[Any]) -> list[Row]:
-    wanted = set(map(tuple, found))
-    return [row for row in rows if tuple(row[name] for name in key) in wanted]
+def _add_new_postgresql(
+    connection: Connection, table: Table, rows: Sequence[Row], key: Sequence[str]
+) -> list[Row]:
+    """COPY is in vain where one row is there already: then by way of the temporary table."""
+    if fits(table, rows):
+        attempt = connection.begin_nested()
+        try:
+            copy(connection, table, rows)
+        except IntegrityError:
+            attempt.rollback()
+        else:
+            attempt.commit()
+            return list(rows)
+    with staging(connection, table, rows):
+        held = set(map(tuple, connection.execute(_add_staged(table, tuple(rows[0]), tuple(key)))))
+    return [row for row in rows if tuple(row[n] for n in key) not in held] if held else list(rows)
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Inserts the rows; where the primary key is there, sets the columns that they name, no others."""
     if not rows:
         return
-    keys = [c.name for c in table.primary_key]
-    names = [name for name in rows[0] if name not in keys]
+    names = tuple(rows[0])
     if connection.dialect.name == "sqlite":
-        plain = sqlite.insert(table)
-        connection.execute(
-            plain.on_conflict_do_update(keys, set_={n: plain.excluded[n] for n in names}), rows
-        )
+        _run(connection, _upserts(table, names), rows)
         return
-    bulk = _from_json(table, tuple(rows[0]))
-    statement = bulk.on_conflict_do_update(index_elements=keys, set_={n: bulk.excluded[n] for n in names})
-    connection.execute(statement, {"rows": _json_of(table, rows)})
+    with staging(connection, table, rows):
+        connection.execute(_upsert_staged(table, names))
 
 
 def set_columns(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Sets the columns that the rows name where the primary key is there; unknown keys are passed over."""
     if not rows:
         return
-    keys = [c.name for c in table.primary_key]
-    names = [name for name in rows[0] if name not in keys]
+    names = tuple(rows[0])
     if connection.dialect.name == "sqlite":
-        statement = table.update().values({name: bindparam(f"new_{name}") for name in names})
-        for key in keys:
-            statement = statement.where(table.c[key] == bindparam(f"key_{key}"))
-        connection.execute(statement, [_prefixed(row, keys) for row in rows])
+        _run(connection, _sets(table, names), rows)
         return
-    found = _recordset(table, tuple(rows[0]))
-    bulk = table.update().values({name: found.c[name] for name in names})
-    for key in keys:
-        bulk = bulk.where(table.c[key] == found.c[key])
-    connection.execute(bulk, {"rows": _json_of(table, rows)})
+    with staging(connection, table, rows):
+        connection.execute(_update_staged(table, names))
 
 
-def _prefixed(row: Row, keys: Sequence[str]) -> Row:
-    return {f"key_{n}" if n in keys else f"new_{n}": value for n, value in row.items()}
+def _run(connection: Connection, prepared: Prepared, rows: Sequence[Row]) -> int:
+    """Runs a statement for every row; returns how many rows of the table it changed."""
+    statement, names = prepared
+    return connection.exec_driver_sql(statement, list(map(itemgetter(*names), rows))).rowcount
 
 
-def _recordset(table: Table, names: Sequence[str]) -> Any:
-    text = cast(bindparam("rows", type_=Text), postgresql.JSON)
-    columns = (column(name, table.c[name].type) for name in names)
-    return func.json_to_recordset(text).table_valued(*columns, name="r").render_derived(with_types=True)
+@cache
+def _adds(table: Table, names: Names) -> Prepared:
+    return _prepared(_insert_values(table, names).on_conflict_do_nothing())
 
 
-def _from_json(table: Table, names: Sequence[str]) -> postgresql.Insert:
-    found = _recordset(table, names)
+@cache
+def _upserts(table: Table, names: Names) -> Prepared:
+    plain, keys = _insert_values(table, names), _keys(table)
+    changes = {n: plain.excluded[n] for n in names if n not in keys}
+    return _prepared(plain.on_conflict_do_update(keys, set_=changes))
+
+
+@cache
+def _sets(table: Table, names: Names) -> Prepared:
+    keys = _keys(table)
+    found = and_(*(table.c[n] == bindparam(f"_{n}") for n in keys))
+    return _prepared(table.update().where(found).values({n: bindparam(n) for n in names if n not in keys}))
+
+
+def _insert_values(table: Table, names: Names) -> sqlite.Insert:
+    """What the rows leave out gets the number that the column has by default."""
+    values: dict[str, ColumnElement[Any]] = {n: bindparam(n) for n in names}
+    for column in table.columns:
+        if column.name not in values and isinstance(column.default, ScalarElementColumnDefault):
+            values[column.name] = literal_column(str(int(column.default.arg)))
+    return sqlite.insert(table).values(values)
+
+
+def _prepared(statement: ClauseElement) -> Prepared:
+    compiled = statement.compile(dialect=_SQLITE)
+    assert isinstance(compiled, SQLCompiler)  # noqa: S101 - tells the type
+    return compiled.string, tuple(name.removeprefix("_") for name in compiled.positiontup or ())
+
+
+def _keys(table: Table) -> Names:
+    return tuple(c.name for c in table.primary_key)
+
+
+@cache
+def _insert_staged(table: Table, names: Names) -> postgresql.Insert:
     statement: postgresql.Insert = postgresql.insert(table)
-    return statement.from_select(list(names), select(*(found.c[name] for name in names)))
+    return statement.from_select(list(names), select(*(sent(table, n) for n in names)))
 
 
-def _json_of(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
-    binary = [c.name for c in table.columns if isinstance(c.type, LargeBinary)]
-    if not binary:
-        return _JSON.encode(rows).decode()
-    hexed = [{**row, **{n: "\\x" + row[n].hex() for n in binary if n in row}} for row in rows]
-    return _JSON.encode(hexed).decode()
+@cache
+def _add_staged(table: Table, names: Names, key: Names) -> CompoundSelect[*tuple[Any, ...]]:
+    """Inserts, and tells the keys that were there: commonly none, where those that were not are all."""
+    insert = _insert_staged(table, names).on_conflict_do_nothing()
+    added = insert.returning(*(table.c[n] for n in key)).cte("added")
+    return select(*(sent(table, n) for n in key)).except_(select(added))
+
+
+@cache
+def _upsert_staged(table: Table, names: Names) -> Insert:
+    plain, keys = _insert_staged(table, names), _keys(table)
+    changes = {n: plain.excluded[n] for n in names if n not in keys}
+    return plain.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+@cache
+def _update_staged(table: Table, names: Names) -> Update:
+    keys = _keys(table)
+    found = and_(*(table.c[n] == sent(table, n) for n in keys))
+    return table.update().where(found).values({n: sent(table, n) for n in names if n not in keys})

@@ -11,34 +11,15 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, select
 
 from store import tables
-from store.bulk import Row, add_new, chunks
+from store.bulk import Row, add_new
+from store.lookup import found
 from store.records import Decision
 from store.sql import table_of
 from store.stamped import Stamped
-from store.unit_spans import Span
 
 _TABLE = table_of(tables.Decision)
 _DERIVED = {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
 _COPIED = tuple(c.name for c in _TABLE.columns if c.name not in _DERIVED)
-_STREAMED_ROWS = 2_000
-_FOR_TOTALS = (
-    "experiment",
-    "unit",
-    "bot",
-    "arm",
-    "served_arm",
-    "reason",
-    "split_version",
-    "weights",
-    "forced",
-    "eligible",
-    "split_stale",
-    "received_at_us",
-    "started_at_us",
-    "sent_started_at_us",
-    "journal_id",
-    "position",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +61,8 @@ def _ousted(
 ) -> list[Stamped[Decision]]:
     """The decisions of other units whose rows are about to be replaced."""
     ids = [row["decision_id"] for row in moved if row["unit"] != held[row["decision_id"]]["unit"]]
-    found: list[Stamped[Decision]] = []
-    for chunk in chunks(ids):
-        query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.decision_id.in_(chunk))
-        found += [stamped_of(dict(row)) for row in connection.execute(query).mappings()]
-    return found
+    query = select(_TABLE).where(_TABLE.c.experiment == experiment)
+    return [stamped_of(row._asdict()) for row in found(connection, query, _TABLE.c.decision_id, ids)]
 
 
 def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -97,27 +75,8 @@ def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> No
 def _held(connection: Connection, experiment: str, rows: Sequence[Row]) -> Iterator[Row]:
     c = _TABLE.c
     query = select(c.decision_id, c.unit, c.received_at_us, c.journal_id, c.position)
-    for chunk in chunks([row["decision_id"] for row in rows]):
-        found = query.where(c.experiment == experiment, c.decision_id.in_(chunk))
-        yield from (dict(row) for row in connection.execute(found).mappings())
-
-
-def of_units(connection: Connection, experiment: str, units: Sequence[str]) -> Iterator[Row]:
-    """All decisions of these units, as far as totals need them."""
-    c = _TABLE.c
-    query = select(*(c[name] for name in _FOR_TOTALS))
-    for chunk in chunks(units):
-        found = connection.execute(query.where(c.experiment == experiment, c.unit.in_(chunk)))
-        yield from (dict(row) for row in found.mappings())
-
-
-def of_span(connection: Connection, span: Span) -> Iterator[Row]:
-    """The same of all units of a span, sorted by unit and place, and never all in memory."""
-    c = _TABLE.c
-    query = select(*(c[name] for name in _FOR_TOTALS)).where(span.holds(_TABLE))
-    ordered = query.order_by(c.unit, c.received_at_us, c.journal_id, c.position)
-    found = connection.execute(ordered, execution_options={"yield_per": _STREAMED_ROWS})
-    return (dict(row) for row in found.mappings())
+    own, ids = query.where(c.experiment == experiment), [row["decision_id"] for row in rows]
+    return (row._asdict() for row in found(connection, own, c.decision_id, ids))
 
 
 def place(row: Row) -> tuple[int, str, int]:
@@ -127,11 +86,10 @@ def place(row: Row) -> tuple[int, str, int]:
 
 def row_of(stamped: Stamped[Decision]) -> Row:
     """The columns of tables.Decision."""
-    record = stamped.record
-    row = {name: getattr(record, name) for name in _COPIED}
-    row["weights"] = msgspec.json.encode(record.weights).decode()
-    row["prob_hold"], row["prob_buy"], row["prob_sell"] = record.probs
-    row["schema_hash"] = record.schema
+    row = msgspec.structs.asdict(stamped.record)
+    row["weights"] = msgspec.json.encode(row["weights"]).decode()
+    row["prob_hold"], row["prob_buy"], row["prob_sell"] = row.pop("probs")
+    row["schema_hash"] = row.pop("schema")
     row["journal_id"] = stamped.journal_id
     row["position"] = stamped.position
     return row

@@ -1,7 +1,7 @@
 """Unit totals as they stand, and as decisions and outcomes say they must be, for one span of units.
 
-Decisions are streamed and folded, so a unit of any length needs little memory. A pruned unit's decisions are
-gone: what they said of it is taken as it stands, and decisions that came after are counted apart.
+Decisions, refused ones among them, are streamed and folded, so a unit of any length needs little memory. A
+pruned unit's are gone: what they said of it is taken as it stands, and what came after is counted apart.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from sqlalchemy import Connection, select
 
-from store import decision_rows, tables, unit_outcomes, unit_rows
+from store import request_rows, tables, unit_outcomes, unit_rows
 from store.bulk import Row
 from store.sql import table_of
 from store.unit_bots import span_us
@@ -27,7 +27,7 @@ Bots = dict[tuple[str, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Units by name, and when each (unit, bot) first decided, in microseconds."""
+    """Units by name, and when each (unit, bot) first asked, in microseconds."""
 
     units: Mapping[str, Row]
     bots: Mapping[tuple[str, str], int]
@@ -45,15 +45,20 @@ class _Fold:
     units: dict[str, Row] = field(default_factory=dict)
     bots: Bots = field(default_factory=dict)
     decisions: int = 0
+    unserved: int = 0
     late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The totals that must be. late: decisions that came after their unit was pruned; they count nowhere."""
+    """The totals that must be. unserved: refused decisions.
+
+    late: decisions of either kind that came after their unit was pruned; they count nowhere.
+    """
 
     book: Book
     decisions: int
+    unserved: int
     late: int
 
 
@@ -66,7 +71,7 @@ def held(connection: Connection, span: Span) -> Book:
 
 def expected(connection: Connection, span: Span, book: Book) -> Expected:
     """The totals that must be. book: those that stand."""
-    fold = _folded(decision_rows.of_span(connection, span), book.pruned)
+    fold = _folded(request_rows.of_span(connection, span), book.pruned)
     for unit in book.pruned:
         fold.units[unit] = dict(book.units[unit])
     fold.bots |= {key: at_us for key, at_us in book.bots.items() if key[0] in book.pruned}
@@ -74,7 +79,7 @@ def expected(connection: Connection, span: Span, book: Book) -> Expected:
     closes_after_us = span_us(connection, span.experiment)
     for row in unit_outcomes.outcome_columns(connection, span.experiment, opened, closes_after_us):
         fold.units[row["unit"]] |= row
-    return Expected(Book(fold.units, fold.bots), fold.decisions, fold.late)
+    return Expected(Book(fold.units, fold.bots), fold.decisions, fold.unserved, fold.late)
 
 
 def _folded(rows: Iterable[Row], pruned: frozenset[str]) -> _Fold:
@@ -82,7 +87,9 @@ def _folded(rows: Iterable[Row], pruned: frozenset[str]) -> _Fold:
     fold = _Fold()
     for unit, own in groupby(rows, key=itemgetter("unit")):
         for some in _batches(own):
-            fold.decisions += len(some)
+            answered = sum(map(request_rows.is_answered, some))
+            fold.decisions += answered
+            fold.unserved += len(some) - answered
             if unit in pruned:
                 fold.late += len(some)
                 continue

@@ -32,8 +32,8 @@ _MARKS = table_of(tables.JournalMark)
 class Extract:
     """What is exported. experiment: None is all. Times are half-open, None is without a bound.
 
-    decisions, outcomes, conflicts by received_at_us; units by first_at_us; dead letters by at_us; splits and
-    experiments always whole.
+    decisions, unserved, outcomes, conflicts by received_at_us; units by first_at_us; dead letters by at_us;
+    splits and experiments always whole.
     """
 
     experiment: str | None = None
@@ -203,7 +203,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def covers(manifest: Manifest, experiment: str, place: Mapping[str, Any]) -> bool:
-    """Whether an export holds a decision of SQL that came at a place: received_at_us, journal_id, position.
+    """Whether an export holds a decision of SQL, answered or refused, that came at a place: received_at_us,
+    journal_id, position.
 
     It was in SQL at the export's moment where it stands before its journal's mark of then.
     """

@@ -7,13 +7,14 @@ because a shipment counts only from the mark on, and the mark moves in the same 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import msgspec
 from sqlalchemy import Connection, Engine, select, update
 
-from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows
+from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows, unserved_rows
 from store.journal import Frame, frame_bytes, frames
-from store.records import Decision, MarketOutcome, Record, TradeOutcome
+from store.records import Decision, MarketOutcome, Record, TradeOutcome, Unserved
 from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
 from store.stamped import Stamped
@@ -47,7 +48,10 @@ class Shipment:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one call brought to SQL. gaps: journals of which a shipment began behind the mark."""
+    """What one call brought to SQL. unserved: refused decisions.
+
+    gaps: journals of which a shipment began behind the mark.
+    """
 
     decisions: int = 0
     outcomes: int = 0
@@ -55,6 +59,7 @@ class Stored:
     conflicts: int = 0
     dead: int = 0
     gaps: tuple[str, ...] = ()
+    unserved: int = 0
 
     def __add__(self, other: "Stored") -> "Stored":
         return Stored(
@@ -64,6 +69,7 @@ class Stored:
             self.conflicts + other.conflicts,
             self.dead + other.dead,
             self.gaps + other.gaps,
+            self.unserved + other.unserved,
         )
 
 
@@ -164,21 +170,26 @@ def _store(
     connection: Connection, experiment: str, records: Sequence[Stamped[Record]], now_us: int
 ) -> Stored:
     decisions: list[Stamped[Decision]] = []
+    refusals: list[Stamped[Unserved]] = []
     outcomes: list[Stamped[TradeOutcome | MarketOutcome]] = []
     for s in records:
         if isinstance(s.record, Decision):
-            decisions.append(Stamped(s.record, s.journal_id, s.position))
+            decisions.append(cast("Stamped[Decision]", s))
+        elif isinstance(s.record, Unserved):
+            refusals.append(cast("Stamped[Unserved]", s))
         else:
-            outcomes.append(Stamped(s.record, s.journal_id, s.position))
+            outcomes.append(cast("Stamped[TradeOutcome | MarketOutcome]", s))
     made = decision_rows.store(connection, experiment, decisions)
     for stamped in made.reused:
         _bury(connection, experiment, _reused(stamped), now_us)
     unparked = outcome_rows.unpark(connection, experiment, made.new, made.moved)
     settled = outcome_rows.store(connection, experiment, outcomes)
-    changed = unit_rows.add_decisions(connection, experiment, made)
+    refused = unserved_rows.store(connection, refusals)
+    changed = unit_rows.add_requests(connection, experiment, made, refused)
     unit_outcomes.refresh(connection, experiment, changed | unparked | settled.units)
     duplicates = made.duplicates + settled.duplicates
-    return Stored(len(made.new), settled.new, duplicates, settled.conflicts, len(made.reused))
+    dead = len(made.reused)
+    return Stored(len(made.new), settled.new, duplicates, settled.conflicts, dead, unserved=len(refused))
 
 
 def _reused(stamped: Stamped[Decision]) -> DeadFrame:

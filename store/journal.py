@@ -15,9 +15,9 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from store.errors import JournalFull, RecordTooLarge
 from store.locks import is_locked
@@ -28,8 +28,7 @@ SEGMENT_BYTES = 8 << 20
 MAX_PAYLOAD_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One payload and where it stands: bytes [start, stop). payload is None where they are damaged."""
 
     start: int
@@ -71,7 +70,7 @@ def _stop_of(buffer: bytes, offset: int) -> int | None:
     begin = offset + _HEADER.size
     if magic != _MAGIC or length > MAX_PAYLOAD_BYTES or begin + length > len(buffer):
         return None
-    return begin + length if zlib.crc32(memoryview(buffer)[begin : begin + length]) == crc else None
+    return begin + length if zlib.crc32(buffer[begin : begin + length]) == crc else None
 
 
 def _next_whole(buffer: bytes, offset: int) -> int | None:
@@ -279,8 +278,8 @@ def _is_finished(folder: Path, start: int) -> bool:
 def _whole_bytes(data: bytes) -> int:
     """How many bytes of a read are whole frames, and damaged ones between them."""
     last = 0
-    for frame in frames(data, 0):
-        last = frame.stop
+    while (stop := _stop_of(data, last) or _next_whole(data, last + 1)) is not None:
+        last = stop
     return last
 
 

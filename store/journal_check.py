@@ -12,15 +12,15 @@ from store.bulk import chunks
 from store.differences import ABSENT, PRESENT, Difference
 from store.journal import Frame, end_of, frames, is_owned, journal_folders, read_from, start_of
 from store.outcome_rows import market_key
-from store.records import Decision, MarketOutcome, Record, TradeOutcome
+from store.records import Decision, Record, TradeOutcome, Unserved
 from store.sql import table_of
 
 _READ_BYTES = 256 << 10
-_Keyed = Decision | TradeOutcome | MarketOutcome  # records that have a row of their own
 _DECODER = msgspec.msgpack.Decoder(Record)
 _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
 _DECISIONS = table_of(tables.Decision)
+_REFUSALS = table_of(tables.Unserved)
 _OUTCOMES = table_of(tables.Outcome)
 _UNITS = table_of(tables.Unit)
 
@@ -98,20 +98,17 @@ def _lost(
     connection: Connection, experiment: str, journal_id: str, some: Sequence[Frame]
 ) -> list[Difference]:
     """Records that are neither a row nor a dead letter; the decisions of pruned units are no loss."""
-    records: dict[int, _Keyed] = {}
-    for frame in some:
-        record = _decoded(frame)
-        if isinstance(record, _Keyed):
-            records[frame.start] = record
-    missing = _not_stored(connection, experiment, records)
+    records = {f.start: record for f in some if (record := _decoded(f)) is not None}
+    missing = _not_stored(connection, experiment, journal_id, records)
     dead = select(_DEAD.c.position).where(_DEAD.c.journal_id == journal_id)
     buried = set(connection.execute(dead).scalars()) if missing else set()
-    lost = [record for position, record in missing.items() if position not in buried]
-    pruned = _pruned(connection, experiment, sorted({r.unit for r in lost if isinstance(r, Decision)}))
+    lost = {position: record for position, record in missing.items() if position not in buried}
+    asked_in = sorted({r.unit for r in lost.values() if isinstance(r, Decision | Unserved)})
+    pruned = _pruned(connection, experiment, asked_in)
     return [
-        Difference(experiment, *_row_of(record), "row", ABSENT, PRESENT)
-        for record in lost
-        if not (isinstance(record, Decision) and record.unit in pruned)
+        Difference(experiment, *_row_of(journal_id, position, record), "row", ABSENT, PRESENT)
+        for position, record in lost.items()
+        if not (isinstance(record, Decision | Unserved) and record.unit in pruned)
     ]
 
 
@@ -125,17 +122,21 @@ def _decoded(frame: Frame) -> Record | None:
     return record
 
 
-def _row_of(record: _Keyed) -> tuple[str, tuple[str, ...]]:
+def _row_of(journal_id: str, position: int, record: Record) -> tuple[str, tuple[str, ...]]:
     """The table and the key that hold a record."""
     if isinstance(record, Decision):
         return "decision", (record.decision_id,)
+    if isinstance(record, Unserved):
+        return "unserved", (journal_id, str(position))
     if isinstance(record, TradeOutcome):
         return "outcome", ("trade", record.decision_id)
     return "outcome", ("market", market_key(record.unit, record.bot))
 
 
-def _not_stored(connection: Connection, experiment: str, records: dict[int, _Keyed]) -> dict[int, _Keyed]:
-    wanted = {position: _row_of(record) for position, record in records.items()}
+def _not_stored(
+    connection: Connection, experiment: str, journal_id: str, records: dict[int, Record]
+) -> dict[int, Record]:
+    wanted = {position: _row_of(journal_id, position, record) for position, record in records.items()}
     decisions = sorted({key[0] for table, key in wanted.values() if table == "decision"})
     outcomes = sorted({key[1] for table, key in wanted.values() if table == "outcome"})
     held: set[tuple[str, tuple[str, ...]]] = set()
@@ -149,7 +150,22 @@ def _not_stored(connection: Connection, experiment: str, records: dict[int, _Key
             _OUTCOMES.c.experiment == experiment, _OUTCOMES.c.key.in_(chunk)
         )
         held |= {("outcome", (row.kind, row.key)) for row in connection.execute(found)}
+    refused = [position for position, (table, _) in wanted.items() if table == "unserved"]
+    if refused:
+        places = _refusals(connection, experiment, journal_id, (min(refused), max(refused)))
+        held |= {("unserved", (journal_id, str(position))) for position in places}
     return {position: records[position] for position, row in wanted.items() if row not in held}
+
+
+def _refusals(
+    connection: Connection, experiment: str, journal_id: str, reach: tuple[int, int]
+) -> Iterator[int]:
+    """Where in a journal the refused decisions stand that SQL holds. reach: first and last place."""
+    c = _REFUSALS.c
+    query = select(c.position).where(
+        c.experiment == experiment, c.journal_id == journal_id, c.position.between(*reach)
+    )
+    yield from connection.execute(query).scalars()
 
 
 def _pruned(connection: Connection, experiment: str, units: Sequence[str]) -> set[str]:

@@ -15,7 +15,7 @@ _DEAD = table_of(tables.DeadLetter)
 
 def odd_counts(connection: Connection, experiment: str) -> dict[str, int]:
     """parked_outcomes: their decision or unit is not known yet. stranger_outcomes: of bots that did not
-    decide in the unit. late_bots: first decided in a unit that was mature, so do not count.
+    ask in the unit. late_bots: first asked in a unit that was mature, so do not count.
     other_fill_trades: of another fill than their unit's. conflicts: contradict an earlier outcome.
     dead_letters: could not be stored.
     """

@@ -12,8 +12,9 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, select
 
 from store import tables
-from store.bulk import Row, add_new, chunks, set_columns
+from store.bulk import Row, add_new, set_columns
 from store.decision_rows import place
+from store.lookup import found
 from store.records import MarketOutcome, TradeOutcome
 from store.sql import table_of
 from store.stamped import Stamped
@@ -23,6 +24,7 @@ _CONFLICTS = table_of(tables.OutcomeConflict)
 _DECISIONS = table_of(tables.Decision)
 _PLACE = ("received_at_us", "journal_id", "position")
 _NAMES = tuple(c.name for c in _TABLE.columns)
+_BLANK: Row = dict.fromkeys(_NAMES)
 _CONTENT = tuple(n for n in _NAMES if n not in (*_PLACE, "unit", "bot"))
 
 Key = tuple[str, str]
@@ -46,7 +48,7 @@ def market_key(unit: str, bot: str) -> str:
 def row_of(stamped: Stamped[TradeOutcome | MarketOutcome]) -> Row:
     """The columns of tables.Outcome; the unit of a trade is filled in where its decision is known."""
     record = stamped.record
-    row = {name: getattr(record, name, None) for name in _NAMES}
+    row = _BLANK | msgspec.structs.asdict(record)
     row["journal_id"], row["position"] = stamped.journal_id, stamped.position
     if isinstance(record, TradeOutcome):
         row["kind"], row["key"] = "trade", record.decision_id
@@ -133,23 +135,14 @@ def _outcome(holder: Row, content: str, row: Row) -> Row:
 
 
 def _existing(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
-    for chunk in chunks(keys):
-        query = select(_TABLE).where(
-            _TABLE.c.experiment == experiment,
-            _TABLE.c.kind.in_(("market", "trade")),
-            _TABLE.c.key.in_(chunk),
-        )
-        yield from (dict(row) for row in connection.execute(query).mappings())
+    query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.kind.in_(("market", "trade")))
+    return (row._asdict() for row in found(connection, query, _TABLE.c.key, keys))
 
 
 def _existing_conflicts(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
-    for chunk in chunks(keys):
-        query = select(_CONFLICTS).where(
-            _CONFLICTS.c.experiment == experiment,
-            _CONFLICTS.c.kind.in_(("market", "trade")),
-            _CONFLICTS.c.key.in_(chunk),
-        )
-        yield from (dict(row) for row in connection.execute(query).mappings())
+    c = _CONFLICTS.c
+    query = select(_CONFLICTS).where(c.experiment == experiment, c.kind.in_(("market", "trade")))
+    return (row._asdict() for row in found(connection, query, c.key, keys))
 
 
 def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -158,20 +151,14 @@ def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) ->
     Where the decision was pruned a trade of the same key that was stored before says whose it is.
     """
     wanted = sorted({r["decision_id"] for r in rows if r["kind"] == "trade"})
-    units = {}
-    for chunk in chunks(wanted):
-        query = select(_DECISIONS.c.decision_id, _DECISIONS.c.unit, _DECISIONS.c.bot).where(
-            _DECISIONS.c.experiment == experiment, _DECISIONS.c.decision_id.in_(chunk)
-        )
-        units.update({r.decision_id: (r.unit, r.bot) for r in connection.execute(query)})
-    for chunk in chunks([name for name in wanted if name not in units]):
-        before = select(_TABLE.c.key, _TABLE.c.unit, _TABLE.c.bot).where(
-            _TABLE.c.experiment == experiment,
-            _TABLE.c.kind == "trade",
-            _TABLE.c.key.in_(chunk),
-            _TABLE.c.unit.is_not(None),
-        )
-        units.update({r.key: (r.unit, r.bot) for r in connection.execute(before)})
+    d, o = _DECISIONS.c, _TABLE.c
+    opening = select(d.decision_id, d.unit, d.bot).where(d.experiment == experiment)
+    before = select(o.key, o.unit, o.bot).where(
+        o.experiment == experiment, o.kind == "trade", o.unit.is_not(None)
+    )
+    units = {key: place for key, *place in found(connection, opening, d.decision_id, wanted)}
+    others = [key for key in wanted if key not in units]
+    units |= {key: place for key, *place in found(connection, before, o.key, others)}
     for row in rows:
         if row["kind"] == "trade":
             row["unit"], row["bot"] = units.get(row["decision_id"], (None, None))

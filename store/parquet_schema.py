@@ -37,6 +37,13 @@ PARTS = (
         ("experiment", "unit", *_PLACE, "decision_id"),
     ),
     Part(
+        "unserved",
+        table_of(tables.Unserved),
+        "experiment",
+        "received_at_us",
+        ("experiment", "unit", *_PLACE),
+    ),
+    Part(
         "outcomes",
         table_of(tables.Outcome),
         "experiment",

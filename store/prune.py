@@ -1,4 +1,6 @@
-"""Removes the decision rows of long mature units, nearly all of a database. Nothing that is counted changes.
+"""Removes the decision rows of long mature units, nearly all of a database, those of refused decisions too.
+
+Nothing that is counted changes.
 
 Unit totals, bots, outcomes, conflicts and dead letters stay: reports say what they said, and an outcome that
 comes again is still a duplicate. A unit's decisions go only where its totals follow from them at that moment,
@@ -9,9 +11,10 @@ takes what decisions said of it as it stands; a later one is kept and not counte
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import product
 
 import msgspec
-from sqlalchemy import Connection, Engine, and_, delete, select, update
+from sqlalchemy import Connection, Engine, Table, and_, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from store import tables
@@ -29,6 +32,7 @@ from store.unit_spans import Span, next_span
 
 _UNITS = table_of(tables.Unit)
 _DECISIONS = table_of(tables.Decision)
+_REFUSALS = table_of(tables.Unserved)
 _STREAMED_ROWS = 2_000
 
 
@@ -47,15 +51,17 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What a step removes. unsound: units left alone because their totals do not follow from their rows.
+    """What a step removes. unserved: refused decisions.
 
-    not_exported: decisions that are in no export.
+    unsound: units left alone because their totals do not follow from their rows.
+    not_exported: decisions, refused ones too, that are in no export.
     """
 
     units: int = 0
     decisions: int = 0
     unsound: int = 0
     not_exported: int = 0
+    unserved: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -107,8 +113,9 @@ def _prune_next(rule: Rule, after: str | None, actor: str, connection: Connectio
         own = and_(_UNITS.c.experiment == rule.experiment, _UNITS.c.unit.in_(chunk))
         marked = update(_UNITS).where(own, _UNITS.c.pruned_at_us.is_(None))
         connection.execute(marked.values(pruned_at_us=rule.now_us))
-        connection.execute(delete(_DECISIONS).where(_of(rule, chunk)))
-    if doomed.counts.decisions:
+        for table in (_DECISIONS, _REFUSALS):
+            connection.execute(delete(table).where(_of(table, rule, chunk)))
+    if doomed.counts.decisions or doomed.counts.unserved:
         _note(connection, rule, doomed.counts, actor)
     return span, doomed.counts
 
@@ -144,24 +151,26 @@ def _is_old(row: Row, lives_us: int, rule: Rule) -> bool:
 def _counts(connection: Connection, rule: Rule, units: Sequence[str]) -> Pruned:
     """What goes with these units. Their decisions are streamed: a unit of any length needs little memory."""
     having: set[str] = set()
-    decisions = not_exported = 0
-    for chunk in chunks(units):
-        for place in _places(connection, rule, chunk):
+    going = {_DECISIONS.name: 0, _REFUSALS.name: 0}
+    not_exported = 0
+    for chunk, table in product(chunks(units), (_DECISIONS, _REFUSALS)):
+        for place in _places(connection, table, rule, chunk):
             having.add(place["unit"])
-            decisions += 1
+            going[table.name] += 1
             not_exported += not _is_exported(place, rule)
-    return Pruned(units=len(having), decisions=decisions, not_exported=not_exported)
+    decisions, unserved = going.values()
+    return Pruned(len(having), decisions, not_exported=not_exported, unserved=unserved)
 
 
-def _of(rule: Rule, units: Sequence[str]) -> ColumnElement[bool]:
+def _of(table: Table, rule: Rule, units: Sequence[str]) -> ColumnElement[bool]:
     """Decisions that came after their unit was pruned go when they are as old themselves."""
-    c = _DECISIONS.c
+    c = table.c
     return and_(c.experiment == rule.experiment, c.unit.in_(units), c.received_at_us < rule.before_us)
 
 
-def _places(connection: Connection, rule: Rule, units: Sequence[str]) -> Iterator[Row]:
-    c = _DECISIONS.c
-    query = select(c.unit, c.received_at_us, c.journal_id, c.position).where(_of(rule, units))
+def _places(connection: Connection, table: Table, rule: Rule, units: Sequence[str]) -> Iterator[Row]:
+    c = table.c
+    query = select(c.unit, c.received_at_us, c.journal_id, c.position).where(_of(table, rule, units))
     found = connection.execute(query, execution_options={"yield_per": _STREAMED_ROWS})
     return (dict(row) for row in found.mappings())
 
@@ -174,6 +183,7 @@ def _note(connection: Connection, rule: Rule, counts: Pruned, actor: str) -> Non
     detail = {
         "units": counts.units,
         "decisions": counts.decisions,
+        "unserved": counts.unserved,
         "before_us": rule.before_us,
         "exports_taken_at_us": None if rule.exports is None else [e.taken_at_us for e in rule.exports],
     }

@@ -20,7 +20,7 @@ from store.expected import Book, expected, held
 from store.sql import in_transaction, table_of
 from store.turns import take_turn
 from store.unit_spans import Span, next_span
-from store.verify import Checked, Counts, checked
+from store.verify import Checked, Counts, checked, counts_of
 
 _UNITS = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
@@ -63,8 +63,7 @@ def _repair_next(
     found = tuple(differences.between(experiment, stored, must.book))
     _repair(connection, experiment, stored, must.book)
     _note(connection, experiment, found, actor, now_us)
-    counts = Counts(len(must.book.units), must.decisions, len(stored.pruned), must.late)
-    return span, checked(counts, found)
+    return span, checked(counts_of(stored, must), found)
 
 
 def _repair(connection: Connection, experiment: str, stored: Book, must: Book) -> None:

@@ -1,6 +1,6 @@
 """Puts first sights back into a Redis that may have forgotten them, and vouches for one that remembers all.
 
-Law: while the word stands that `vouch` gave, Redis knows the start of every unit in which somebody decided,
+Law: while the word stands that `vouch` gave, Redis knows the start of every unit in which somebody asked,
 but for those that a worker has yet to tell: it does so within 20 ms, and, if Redis did not answer it, as soon
 as Redis does. What it drops meanwhile is counted, what dies with it is not (store/untold.py).
 

@@ -56,7 +56,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
 class Unserved(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="u"):
     """A decision that was asked for, bound to its arm, and refused: the unit is assigned all the same.
 
-    Without it a busy arm would lose the very units that made it busy. Fields as in Decision.
+    Without it a busy arm would lose the very units that made it busy. Fields as in Decision, but for reason:
+    the code of the refusal. killed: its arm was killed, so a decision would have said so.
     """
 
     experiment: str
@@ -72,6 +73,7 @@ class Unserved(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     received_at_us: int
     started_at_us: int
     sent_started_at_us: int | None
+    killed: bool = False
 
 
 class TradeOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="t"):

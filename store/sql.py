@@ -3,12 +3,14 @@
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
 from sqlmodel import SQLModel
 
 from store.errors import StoreUnavailable
@@ -43,6 +45,39 @@ def open_engine(url: str) -> Engine:
     engine = create_engine(url, poolclass=NullPool)
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
+
+
+def open_kept_engine(url: str) -> Engine:
+    """The same for a process that writes all the time: on SQLite it keeps its connections as well.
+
+    To close the last one is to copy the whole write-ahead log into the file. Where another file stands under
+    the name of the one that a connection has open, what it wrote would be lost: a new one is opened.
+    """
+    if not url.startswith("sqlite"):
+        return open_engine(url)
+    engine = create_engine(url, poolclass=QueuePool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", partial(_note_file, engine.url.database))
+    event.listen(engine, "checkout", partial(_check_file, engine.url.database))
+    return engine
+
+
+def _note_file(path: str | None, _connection: Any, record: Any) -> None:
+    record.info["file"] = _identity(path)
+
+
+def _check_file(path: str | None, _connection: Any, record: Any, _proxy: object) -> None:
+    if record.info["file"] != _identity(path):
+        raise DisconnectionError("the database file was replaced")
+
+
+def _identity(path: str | None) -> tuple[int, int] | None:
+    """Which file stands under a path; None where there is none, or the database has no file."""
+    try:
+        found = Path(path or "").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -1,15 +1,13 @@
 """A record together with where it stands in its journal."""
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from store.records import Record
 
 R_co = TypeVar("R_co", bound=Record, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped(Generic[R_co]):
+class Stamped(NamedTuple, Generic[R_co]):
     """A record and its place; `order` decides which of two that compete for a key came first."""
 
     record: R_co

@@ -118,6 +118,32 @@ class Decision(SQLModel, table=True):
     position: int = Field(sa_type=_BIG)
 
 
+class Unserved(SQLModel, table=True):
+    """One refused decision whose unit was bound, by its place in the journal: it has no id that is sure.
+
+    reason: the code of the refusal. killed: the unit's arm was.
+    """
+
+    __table_args__ = (Index("ix_unserved_unit", "experiment", "unit"),)
+
+    experiment: str = Field(primary_key=True)
+    journal_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True, sa_type=_BIG)
+    unit: str
+    bot: str
+    arm: str
+    reason: str
+    killed: bool
+    split_version: int
+    weights: str = Field(sa_type=Text)
+    forced: bool
+    eligible: bool
+    split_stale: bool
+    received_at_us: int = Field(sa_type=_BIG)
+    started_at_us: int = Field(sa_type=_BIG)
+    sent_started_at_us: int | None = Field(default=None, sa_type=_BIG)
+
+
 class Outcome(SQLModel, table=True):
     """One outcome. kind "trade": key = decision_id; kind "market": key = unit and bot.
 
@@ -164,9 +190,11 @@ class OutcomeConflict(SQLModel, table=True):
 
 
 class Unit(SQLModel, table=True):
-    """Totals of one unit. The arm and the exclusion are those of its first decision.
+    """Totals of one unit. The arm and the exclusion are those of its first decision, answered or refused.
 
     excluded: NULL, or why the unit is out of the statistics ("forced", "killed", "ineligible").
+    decisions, fallbacks, stale: of answered ones. unserved: refused ones that were journaled, one of each bot
+    and worker; 0 where none was refused.
     pruned_at_us: when its decision rows were removed; from then on decisions change nothing here.
     """
 
@@ -186,6 +214,7 @@ class Unit(SQLModel, table=True):
     decisions: int = 0
     fallbacks: int = 0
     stale: int = 0
+    unserved: int = 0
     bots: int = 0
     reported: int = 0
     trades: int = 0
@@ -201,7 +230,7 @@ class Unit(SQLModel, table=True):
 
 
 class UnitBot(SQLModel, table=True):
-    """Which bots decided in a unit and since when, so that it is known when all that count have reported."""
+    """Which bots asked in a unit and since when, so that it is known when all that count have reported."""
 
     experiment: str = Field(primary_key=True)
     unit: str = Field(primary_key=True)

@@ -9,7 +9,9 @@ _UNITS = table_of(tables.Unit)
 
 
 def by_arm(connection: Connection, experiment: str) -> dict[str, dict[str, int]]:
-    """units, decisions, fallbacks, units whose bots have all reported, trades."""
+    """units, decisions, fallbacks, trades. unserved: units with a refused decision. reported: units whose
+    bots have all reported.
+    """
     c = _UNITS.c
     query = (
         select(
@@ -17,6 +19,7 @@ def by_arm(connection: Connection, experiment: str) -> dict[str, dict[str, int]]
             func.count().label("units"),
             func.sum(c.decisions).label("decisions"),
             func.sum(c.fallbacks).label("fallbacks"),
+            func.sum(case((c.unserved > 0, 1), else_=0)).label("unserved"),
             func.sum(case((c.reported >= c.bots, 1), else_=0)).label("reported"),
             func.sum(c.trades).label("trades"),
         )

@@ -1,6 +1,7 @@
 """Which bots of a unit count: the set closes when the unit is mature, so no later bot can undo a verdict.
 
-Law: a function of who first decided when and of what was reported when, whatever the order of arrival.
+Law: a function of who first asked when and of what was reported when, whatever the order of arrival. Who was
+refused has asked: such a bot reports its market outcome like any other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,8 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from store import tables
-from store.bulk import Row, add_new, chunks, set_columns
+from store.bulk import Row, add_new, set_columns
+from store.lookup import found
 from store.records import Experiment
 from store.sql import table_of
 
@@ -20,7 +22,10 @@ _EXPERIMENTS = table_of(tables.Experiment)
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A bot of a unit. settled_at_us: when its market outcome came, if it did; fill: of that outcome."""
+    """A bot of a unit. first_at_us: of its first decision, answered or refused.
+
+    settled_at_us: when its market outcome came, if it did; fill: of that outcome.
+    """
 
     bot: str
     first_at_us: int
@@ -61,7 +66,7 @@ def span_us(connection: Connection, experiment: str) -> int | None:
 
 
 def add(connection: Connection, experiment: str, rows: Iterable[Row]) -> set[str]:
-    """Notes who first decided when; returns the units of which that changed."""
+    """Notes who first asked when, of requests; returns the units of which that changed."""
     firsts: dict[tuple[str, str], int] = {}
     for row in rows:
         key, at_us = (row["unit"], row["bot"]), row["received_at_us"]
@@ -81,7 +86,7 @@ def _row(experiment: str, key: tuple[str, str], first_at_us: int) -> Row:
 def _firsts(connection: Connection, experiment: str, units: Sequence[str]) -> dict[tuple[str, str], int]:
     c = _BOTS.c
     held: dict[tuple[str, str], int] = {}
-    for chunk in chunks(units):
-        query = select(c.unit, c.bot, c.first_at_us).where(c.experiment == experiment, c.unit.in_(chunk))
-        held |= {(row.unit, row.bot): row.first_at_us for row in connection.execute(query)}
+    query = select(c.unit, c.bot, c.first_at_us).where(c.experiment == experiment)
+    for unit, bot, first_at_us in found(connection, query, c.unit, units):
+        held[unit, bot] = first_at_us
     return held

@@ -38,6 +38,7 @@ class UnitColumns:
     decisions: Ints
     fallbacks: Ints
     stale: Ints
+    unserved: Ints
     bots: Ints
     reported: Ints
     trades: Ints

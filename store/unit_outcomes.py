@@ -1,13 +1,15 @@
 """What outcomes say of a unit, derived from the outcome rows whenever one of them changes."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, case, func, or_, select
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, and_, case, func, select
 
 from store import tables
-from store.bulk import Row, chunks, set_columns
+from store.bulk import Row, set_columns
+from store.lookup import found
 from store.sql import table_of
 from store.unit_bots import Seat, counted, span_us
 
@@ -15,8 +17,6 @@ _UNITS = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
 _OUTCOMES = table_of(tables.Outcome)
 _MONEY = ("pnl_micro", "fee_micro", "stake_micro")
-
-Bots = Mapping[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,56 +27,94 @@ class Opened:
     bots: dict[str, int]
 
 
+class _Report(NamedTuple):
+    """A market outcome."""
+
+    bot: str
+    fill: str
+    won: int | None
+    pnl_micro: int
+    fee_micro: int
+    stake_micro: int
+    trades: int | None
+    received_at_us: int
+
+
+class _Trades(NamedTuple):
+    """The trades of a bot with one kind of fill."""
+
+    bot: str
+    fill: str
+    rows: int
+    wins: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """All outcomes of a unit, of whatever bot."""
+
+    reports: list[_Report] = field(default_factory=list)
+    trades: list[_Trades] = field(default_factory=list)
+
+
 def refresh(connection: Connection, experiment: str, units: set[str]) -> None:
     """Sets the outcome columns of these units; those that no decision has opened yet are passed over."""
     span = span_us(connection, experiment)
-    for chunk in chunks(sorted(units)):
-        opened = _opened(connection, experiment, chunk)
-        set_columns(connection, _UNITS, outcome_columns(connection, experiment, opened, span))
+    opened = _opened(connection, experiment, sorted(units))
+    set_columns(connection, _UNITS, outcome_columns(connection, experiment, opened, span))
 
 
 def outcome_columns(
     connection: Connection, experiment: str, opened: Mapping[str, Opened], span: int | None
 ) -> list[Row]:
     """The columns of these units that outcomes settle. span: from a unit's start to its maturity."""
-    rows: list[Row] = []
-    for chunk in chunks(sorted(opened)):
-        reports = _reports(connection, experiment, chunk)
-        bots = {unit: _counted(opened[unit], reports[unit], span) for unit in chunk}
-        market = {u: market_totals([r for r in reports[u] if r["bot"] in bots[u]]) for u in chunk}
-        trade = _trade_totals(connection, experiment, bots, {u: m["fill"] for u, m in market.items()})
-        sizes = {unit: {"bots": len(names)} for unit, names in bots.items()}
-        rows += [{"experiment": experiment, "unit": u} | sizes[u] | market[u] | trade[u] for u in chunk]
-    return rows
+    said = _said(connection, experiment, sorted(opened))
+    return [_columns(experiment, unit, its, said[unit], span) for unit, its in opened.items()]
 
 
-def _counted(unit: Opened, reports: Sequence[Row], span: int | None) -> frozenset[str]:
-    said = {row["bot"]: (row["received_at_us"], row["fill"]) for row in reports}
-    seats = (Seat(bot, at_us, *said.get(bot, (None, None))) for bot, at_us in unit.bots.items())
-    return counted(seats, None if span is None else unit.started_at_us + span)
+def _columns(experiment: str, unit: str, opened: Opened, said: _Said, span: int | None) -> Row:
+    bots = _counted(opened, said.reports, span)
+    reports = [report for report in said.reports if report.bot in bots]
+    row = {"experiment": experiment, "unit": unit, "bots": len(bots), **_market_totals(reports, said.trades)}
+    trades = [t for t in said.trades if t.bot in bots and row["fill"] in {None, "mixed", t.fill}]
+    row["trades"] = sum(t.rows for t in trades)
+    row["trade_wins"] = sum(t.wins for t in trades)
+    return row
 
 
-def market_totals(reports: Sequence[Row]) -> Row:
+def _counted(opened: Opened, reports: Sequence[_Report], span: int | None) -> frozenset[str]:
+    if len(opened.bots) == 1:
+        return frozenset(opened.bots)
+    said = {report.bot: (report.received_at_us, report.fill) for report in reports}
+    seats = (Seat(bot, at_us, *said.get(bot, (None, None))) for bot, at_us in opened.bots.items())
+    return counted(seats, None if span is None else opened.started_at_us + span)
+
+
+def _market_totals(reports: Sequence[_Report], trades: Sequence[_Trades]) -> Row:
     """Sums over the market outcomes of the bots that count.
 
     fill: "mixed" where they do not agree. market_trades: trades as they say; one that does not say counts 1
     where anything says it traded.
     """
-    fills = {row["fill"] for row in reports}
-    won = [bool(row["won"]) for row in reports if row["won"] is not None]
+    fills = {report.fill for report in reports}
+    won = [bool(report.won) for report in reports if report.won is not None]
     return {
         "reported": len(reports),
-        "market_trades": sum(_trades_of(row) for row in reports),
-        **{name: sum(row[name] for row in reports) for name in _MONEY},
+        "market_trades": sum(_trades_of(report, trades) for report in reports),
+        "pnl_micro": sum(report.pnl_micro for report in reports),
+        "fee_micro": sum(report.fee_micro for report in reports),
+        "stake_micro": sum(report.stake_micro for report in reports),
         "won": all(won) if won else None,
         "fill": "mixed" if len(fills) > 1 else next(iter(fills), None),
-        "settled_at_us": max((row["received_at_us"] for row in reports), default=None),
+        "settled_at_us": max((report.received_at_us for report in reports), default=None),
     }
 
 
-def _trades_of(row: Row) -> int:
-    said: int | None = row["trades"]
-    return int(row["seems_traded"]) if said is None else said
+def _trades_of(report: _Report, trades: Sequence[_Trades]) -> int:
+    if report.trades is not None:
+        return report.trades
+    moved_money = report.stake_micro > 0 or report.pnl_micro != 0 or report.fee_micro != 0
+    return int(moved_money or any(t.bot == report.bot and t.fill == report.fill for t in trades))
 
 
 def _opened(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, Opened]:
@@ -86,53 +124,30 @@ def _opened(connection: Connection, experiment: str, units: Sequence[str]) -> di
     query = (
         select(b.unit, b.bot, b.first_at_us, u.started_at_us)
         .select_from(_BOTS.join(_UNITS, same))
-        .where(b.experiment == experiment, b.unit.in_(units))
+        .where(b.experiment == experiment)
     )
     opened: dict[str, Opened] = {}
-    for row in connection.execute(query):
-        opened.setdefault(row.unit, Opened(row.started_at_us, {})).bots[row.bot] = row.first_at_us
+    for unit, bot, first_at_us, started_at_us in found(connection, query, b.unit, units):
+        if unit not in opened:
+            opened[unit] = Opened(started_at_us, {})
+        opened[unit].bots[bot] = first_at_us
     return opened
 
 
-def _reports(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, list[Row]]:
-    """The market outcomes of these units, of whatever bot."""
-    o = _OUTCOMES.c
-    said = [o[name] for name in ("unit", "bot", *_MONEY, "trades", "won", "fill", "received_at_us")]
-    traded = case((_seems_traded(), 1), else_=0).label("seems_traded")
-    query = select(*said, traded).where(o.experiment == experiment, o.kind == "market", o.unit.in_(units))
-    reports: dict[str, list[Row]] = {unit: [] for unit in units}
-    for row in connection.execute(query).mappings():
-        reports[row["unit"]].append(dict(row))
-    return reports
-
-
-def _seems_traded() -> ColumnElement[bool]:
-    o, trade = _OUTCOMES.c, _OUTCOMES.alias("trade").c
-    same = and_(trade.experiment == o.experiment, trade.unit == o.unit, trade.bot == o.bot)
-    rows = select(trade.key).where(same, trade.kind == "trade", trade.fill == o.fill).exists()
-    return or_(o.stake_micro > 0, o.pnl_micro != 0, o.fee_micro != 0, rows)
-
-
-def _trade_totals(
-    connection: Connection, experiment: str, bots: Bots, fills: Mapping[str, str | None]
-) -> dict[str, Row]:
-    """Trades of the bots that count, those of another fill than the unit's left out where it has one."""
-    o = _OUTCOMES.c
-    query = (
-        select(
-            o.unit,
-            o.bot,
-            o.fill,
-            func.count().label("trades"),
-            func.sum(case((o.pnl_micro > 0, 1), else_=0)).label("trade_wins"),
-        )
-        .where(o.experiment == experiment, o.kind == "trade", o.unit.in_(sorted(bots)))
-        .group_by(o.unit, o.bot, o.fill)
-    )
-    totals: dict[str, Row] = {unit: {"trades": 0, "trade_wins": 0} for unit in bots}
-    for row in connection.execute(query).mappings():
-        unit, fill = row["unit"], fills[row["unit"]]
-        if row["bot"] in bots[unit] and (fill is None or fill in {"mixed", row["fill"]}):
-            totals[unit]["trades"] += int(row["trades"])
-            totals[unit]["trade_wins"] += int(row["trade_wins"])
-    return totals
+def _said(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, _Said]:
+    """The outcomes of these units. There is one market outcome of a bot: its maximum is what it says."""
+    o, said = _OUTCOMES.c, defaultdict[str, _Said](_Said)
+    facts = {
+        "wins": func.sum(case((o.pnl_micro > 0, 1), else_=0)),
+        "won": func.max(case((o.won, 1), (~o.won, 0))),
+        **{name: func.max(o[name]) for name in (*_MONEY, "trades", "received_at_us")},
+    }
+    groups = (o.unit, o.kind, o.bot, o.fill)
+    query = select(*groups, func.count(), *(fact.label(name) for name, fact in facts.items()))
+    own = query.where(o.experiment == experiment).group_by(*groups)
+    for unit, kind, bot, fill, *rest in found(connection, own, o.unit, units):
+        if kind == "trade":
+            said[unit].trades.append(_Trades(bot, fill, *rest[:2]))
+        else:
+            said[unit].reports.append(_Report(bot, fill, *rest[2:]))
+    return said

@@ -1,8 +1,8 @@
 """Unit totals: what reports read instead of scanning decisions; kept by the transaction that stores records.
 
-Law: totals are a function of the decision and outcome rows. Decisions that come in their order are added up;
-where one comes that is earlier than the unit's first, the unit is derived anew from its rows. What decisions
-say of a pruned unit stays as it is: one that comes later might have been counted before.
+Law: totals are a function of the rows of decisions, refused ones too, and of outcomes. Decisions that come in
+their order are added up; where one comes that is earlier than the unit's first, the unit is derived anew from
+its rows. What decisions say of a pruned unit stays as it is: a later one might have been counted before.
 """
 
 from collections import defaultdict
@@ -10,15 +10,16 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, select
 
-from store import decision_rows, tables, unit_bots
+from store import decision_rows, request_rows, tables, unit_bots
 from store.bulk import Row, chunks, upsert
 from store.decision_rows import StoredDecisions
+from store.lookup import found
 from store.sql import table_of
 
 _TABLE = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
 _PLACE = ("first_at_us", "first_journal_id", "first_position")
-_SUMS = ("decisions", "fallbacks", "stale")
+_SUMS = ("decisions", "fallbacks", "stale", "unserved")
 _FROM_DECISIONS = (
     "experiment",
     "unit",
@@ -35,10 +36,15 @@ _FROM_DECISIONS = (
 )
 
 
-def add_decisions(connection: Connection, experiment: str, stored: StoredDecisions) -> set[str]:
-    """Brings totals up to date with stored decisions; returns the units whose bots, or trades, changed."""
+def add_requests(
+    connection: Connection, experiment: str, stored: StoredDecisions, refusals: Sequence[Row]
+) -> set[str]:
+    """Brings totals up to date with stored decisions and the new rows of refused ones.
+
+    Returns the units whose bots, or trades, changed.
+    """
     again = {row["unit"] for row in stored.moved} | stored.robbed
-    groups = _by_unit(stored.new)
+    groups = _by_unit([*stored.new, *map(request_rows.refused, refusals)])
     held = {row["unit"]: row for row in _held(connection, experiment, sorted(groups.keys() | again))}
     pruned = {unit for unit, row in held.items() if row["pruned_at_us"] is not None}
     groups = {unit: group for unit, group in groups.items() if unit not in pruned}
@@ -53,7 +59,7 @@ def add_decisions(connection: Connection, experiment: str, stored: StoredDecisio
 
 
 def added(held: Row | None, group: Sequence[Row]) -> Row:
-    """Totals of a unit with more decisions; none of them is earlier than the unit's first."""
+    """Totals of a unit with more requests; none of them is earlier than the unit's first."""
     more = totals_of(group, held)
     if held is None:
         return more
@@ -64,13 +70,14 @@ def added(held: Row | None, group: Sequence[Row]) -> Row:
 
 
 def totals_of(group: Sequence[Row], bound: Row | None) -> Row:
-    """Totals of decision rows of one unit. bound: what its first decision settled, if stored before."""
+    """Totals of requests of one unit. bound: what its first one settled, if stored before."""
     first = min(group, key=decision_rows.place)
     settled = bound or {
         **{name: first[name] for name in ("arm", "split_version", "weights", "started_at_us")},
         "excluded": excluded_of(first),
         **dict(zip(_PLACE, decision_rows.place(first), strict=True)),
     }
+    answered = [row for row in group if request_rows.is_answered(row)]
     starts = [row["sent_started_at_us"] for row in group if row["sent_started_at_us"] is not None]
     row = {
         "experiment": first["experiment"],
@@ -79,15 +86,16 @@ def totals_of(group: Sequence[Row], bound: Row | None) -> Row:
         "contaminated": any(row["arm"] != settled["arm"] for row in group),
         "start_conflicts": sum(start != settled["started_at_us"] for start in starts),
         "last_at_us": max(row["received_at_us"] for row in group),
-        "decisions": len(group),
-        "fallbacks": sum(row["served_arm"] != row["arm"] and not row["forced"] for row in group),
-        "stale": sum(row["split_stale"] for row in group),
+        "decisions": len(answered),
+        "fallbacks": sum(row["served_arm"] != row["arm"] and not row["forced"] for row in answered),
+        "stale": sum(row["split_stale"] for row in answered),
+        "unserved": len(group) - len(answered),
     }
     return {name: row[name] for name in _FROM_DECISIONS}
 
 
 def excluded_of(row: Row) -> str | None:
-    """Why a unit whose first decision this is stays out of the statistics; None where it does not."""
+    """Why a unit whose first request this is stays out of the statistics; None where it does not."""
     if not row["eligible"]:
         return "ineligible"
     if not row["forced"]:
@@ -107,16 +115,13 @@ def _comes_first(group: Sequence[Row], held: Row) -> bool:
 
 
 def _held(connection: Connection, experiment: str, units: Sequence[str]) -> list[Row]:
-    rows: list[Row] = []
-    for chunk in chunks(units):
-        query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.unit.in_(chunk))
-        rows += [dict(row) for row in connection.execute(query).mappings()]
-    return rows
+    query = select(_TABLE).where(_TABLE.c.experiment == experiment)
+    return [row._asdict() for row in found(connection, query, _TABLE.c.unit, units)]
 
 
 def _derive(connection: Connection, experiment: str, units: set[str]) -> list[Row]:
-    """Totals from decision rows; a unit that lost its last decision is gone, and so are its bots."""
-    groups = _by_unit(decision_rows.of_units(connection, experiment, sorted(units)))
+    """Totals from the rows; a unit that lost its last decision is gone, and so are its bots."""
+    groups = _by_unit(request_rows.of_units(connection, experiment, sorted(units)))
     for chunk in chunks(sorted(units)):
         connection.execute(delete(_BOTS).where(_BOTS.c.experiment == experiment, _BOTS.c.unit.in_(chunk)))
     for chunk in chunks(sorted(units - groups.keys())):

@@ -13,6 +13,7 @@ _ROWS = (
     (table_of(tables.Unit), 400),
     (table_of(tables.UnitBot), 4_000),
     (table_of(tables.Decision), 20_000),
+    (table_of(tables.Unserved), 20_000),
 )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, union
 
 from store import differences, tables, trade_units
 from store.differences import Difference
-from store.expected import expected, held
+from store.expected import Book, Expected, expected, held
 from store.journal_check import check_journals
 from store.sql import table_of
 from store.unit_spans import Span, next_span
@@ -20,7 +20,10 @@ from store.unit_spans import Span, next_span
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was looked at. late_decisions: came after their unit was pruned; kept and never counted."""
+    """What was looked at. unserved: refused decisions.
+
+    late_decisions: of either kind, came after their unit was pruned; kept and never counted.
+    """
 
     units: int = 0
     decisions: int = 0
@@ -29,6 +32,7 @@ class Counts:
     journals: int = 0
     journal_records: int = 0
     differences: int = 0
+    unserved: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -44,7 +48,7 @@ class Checked:
 
 def experiments_in(connection: Connection) -> list[str]:
     """Every experiment that has a row anywhere, also one that is not defined."""
-    kept = (tables.Unit, tables.UnitBot, tables.Decision, tables.Outcome, tables.JournalMark)
+    kept = (tables.Unit, tables.UnitBot, tables.Decision, tables.Unserved, tables.Outcome, tables.JournalMark)
     keys = [select(table_of(t).c.experiment).distinct() for t in kept]
     defined = select(table_of(tables.Experiment).c.key)
     return sorted(connection.execute(union(defined, *keys)).scalars())
@@ -74,8 +78,13 @@ def verify_span(connection: Connection, span: Span) -> Checked:
     """The unit totals of a span."""
     stored = held(connection, span)
     must = expected(connection, span, stored)
-    counts = Counts(len(must.book.units), must.decisions, len(stored.pruned), must.late)
-    return checked(counts, differences.between(span.experiment, stored, must.book))
+    return checked(counts_of(stored, must), differences.between(span.experiment, stored, must.book))
+
+
+def counts_of(stored: Book, must: Expected) -> Counts:
+    """What was looked at in a span."""
+    units, pruned = len(must.book.units), len(stored.pruned)
+    return Counts(units, must.decisions, pruned, must.late, unserved=must.unserved)
 
 
 def checked(counts: Counts, found: Iterator[Difference] | tuple[Difference, ...]) -> Checked:

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from harness.books import DecisionRow, OutcomeRow, SqlBooks, UnitRow, reconcile
+from harness.books import DecisionRow, OutcomeRow, RefusalRow, SqlBooks, UnitRow, reconcile
 from harness.diary import diaries_of
 from harness.faults import ON_POSTGRES, SHORT, plan
 
@@ -49,6 +49,11 @@ def test_what_was_never_acknowledged_may_be_there_or_not():
     assert wrong(SqlBooks((D1, D2, D3), (TRADE, CONFLICT, market), (U1, two))) == {}
 
 
+def test_a_unit_that_was_only_refused_is_right():
+    unit = UnitRow("u3", "base", 0, contaminated=False, unserved=1)
+    assert wrong(replace(SQL, units=(U1, U2, unit), refusals=(RefusalRow("u3", "base"),))) == {}
+
+
 def test_a_torn_record_is_all_that_a_kill_may_leave():
     assert wrong(replace(SQL, dead=["unfinished or damaged record"])) == {}
 
@@ -65,6 +70,9 @@ def test_a_torn_record_is_all_that_a_kill_may_leave():
         ("a unit's totals are wrong", replace(SQL, units=(U1, U2._replace(decisions=2)))),
         ("a unit's totals are wrong", replace(SQL, units=(U1, U2._replace(contaminated=True)))),
         ("a unit's totals are wrong", replace(SQL, units=(U1,))),
+        ("a unit's totals are wrong", replace(SQL, units=(U1, U2._replace(unserved=1)))),
+        ("a unit's totals are wrong", replace(SQL, refusals=(RefusalRow("u2", "base"),))),
+        ("a unit's totals are wrong", replace(SQL, refusals=(RefusalRow("u3", "base"),))),
         ("an acknowledged outcome is lost", replace(SQL, outcomes=(TRADE,))),
         ("an acknowledged outcome is lost", replace(SQL, outcomes=(CONFLICT,))),
         ("an outcome is there twice", replace(SQL, outcomes=(TRADE, TRADE, CONFLICT))),

@@ -22,6 +22,7 @@ def child(tmp_path):
     config = ProcessConfig(
         data_dir=str(tmp_path), metrics_dir=str(tmp_path), sql_url="sqlite://", redis_url="",
         experiment="main", split_lead_s=2.0, fsync_interval_s=0.05, journal_quota_bytes=1 << 20,
+        decisions_at_once=256, overload="refuse", arm_timeout_ms=100,
         pepper=b"", is_local=True, listen_fd=-1, life_fd=life_read,
     )  # fmt: skip
     child = Child("shipper", config, (life_read,))

@@ -22,11 +22,13 @@ from cli import failures, long_work
 from cli.own_service import OwnService
 from store.data_dir import DataDir
 from store.journal import Journal, Quota
-from store.records import Decision, MarketOutcome, TradeOutcome
+from store.records import Decision, MarketOutcome, TradeOutcome, Unserved
 
 PAGE = Path(__file__).parents[2] / "docs" / "backup.md"
 DAY_US = 86_400_000_000
 OLD_UNITS, YOUNG_UNITS, EACH = 30, 5, 4
+REFUSED_EVERY = 10
+REFUSED_OLD = OLD_UNITS // REFUSED_EVERY
 MOST_MICRO = 2**53
 ODD_MICRO = MOST_MICRO + 1  # the total of unit-0, where c has 1: no float is equal to it
 
@@ -41,6 +43,8 @@ def history():
         for n in range(EACH):
             bot = "c" if (number, n) == (0, EACH - 1) else "b"
             yield encode(decision(f"d{number}-{n}", (unit, bot), arm, at_us + n))
+        if number % REFUSED_EVERY == 0:
+            yield encode(refused((unit, "b"), arm, at_us + EACH))
         said = {"fee_micro": 7, "fill": "paper", "closed_at_us": at_us + 9, "received_at_us": at_us + 9}
         yield encode(
             TradeOutcome(
@@ -99,6 +103,25 @@ def decision(name, whose, arm, at_us):
         history_digest=bytes(8),
         history_used=1,
         latency_us=700,
+    )
+
+
+def refused(whose, arm, at_us):
+    unit, bot = whose
+    return Unserved(
+        experiment="main",
+        unit=unit,
+        bot=bot,
+        arm=arm,
+        reason="overloaded",
+        split_version=1,
+        weights={"base": 0.5, "transformer": 0.5},
+        forced=False,
+        eligible=True,
+        split_stale=False,
+        received_at_us=at_us,
+        started_at_us=at_us - EACH - 5,
+        sent_started_at_us=at_us - EACH - 5,
     )
 
 
@@ -217,7 +240,7 @@ class TestChecking:
         ran = abctl("db", "verify")
         assert (ran.code, ran.err) == (failures.OK, "")
         (line,) = ran.out.splitlines()
-        assert line.startswith("main: 35 units, 140 decisions")
+        assert line.startswith("main: 35 units, 140 decisions, 4 refused ones")
         assert line.endswith(": 0 differences")
         (main,) = told(abctl, "verify")["experiments"]
         assert (main["experiment"], main["units"], main["decisions"]) == ("main", 35, 140)
@@ -300,8 +323,10 @@ class TestRoom:
                 "decisions": OLD_UNITS * EACH,
                 "unsound": 0,
                 "not_exported": 0,
+                "unserved": REFUSED_OLD,
             }
         ]
+        assert rows(data, "SELECT unit FROM unserved") == [(f"unit-{OLD_UNITS}",)]
         assert done["room"]["after"]["free_bytes"] == 0
         assert len(rows(data, "SELECT 1 FROM decision")) == YOUNG_UNITS * EACH
         assert report(abctl) == before
@@ -316,11 +341,12 @@ class TestRoom:
         told(abctl, "export", "--parquet", "young", "--since", "2026-01-01", "--until", "2026-01-02")
         refused = abctl("db", "prune", "--older-than", "90d", *words)
         assert refused.code == failures.REFUSED
-        assert refused.sentence.startswith(f"{OLD_UNITS * EACH} decisions of 'main'")
+        assert refused.sentence.startswith(f"{OLD_UNITS * EACH + REFUSED_OLD} decisions of 'main'")
         assert "--exported DIR" in refused.sentence
         assert len(rows(data, "SELECT 1 FROM decision")) == (OLD_UNITS + YOUNG_UNITS) * EACH
         dry = abctl("db", "prune", "--older-than", "90d", "--dry-run", *words)
         assert (dry.code, "in no export that was named" in dry.out) == (failures.OK, True)
+        assert dry.out.startswith("main: 120 decisions and 3 refused ones of 30 units would go\n")
 
     def test_without_an_export_it_must_be_said(self, abctl, data):
         done = told(abctl, "prune", "--older-than", "90d", "--without-export")

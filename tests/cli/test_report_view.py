@@ -88,12 +88,12 @@ def test_a_window_is_shown_only_where_it_is_not_everything(page):
 def test_alarms_and_warnings_are_said(page):
     report = deepcopy(REPORT)
     report["srm"]["alarm"] = True
-    report["excluded"]["forced"] = 3
+    report["excluded"] |= {"forced": 3, "unserved": 1_234}
     report["naive"] |= {"z": 4.2, "p": 0.00003}
     report["warnings"] = ["units with paper fills are left out"]
     text = page(report)
     assert "ALARM" in text
-    assert "3 forced" in text
+    assert "Left out or odd: 3 forced, 1,234 unserved." in " ".join(text.split())
     assert "z = 4.20, p = 3e-05" in " ".join(text.split())
     assert "! units with paper fills" in text
 

@@ -93,5 +93,25 @@ def test_doctor_tells_what_training_would_use(abctl):
     assert findings["starter models"]["state"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("DECISIONS_AT_ONCE", "0", "greater than or equal to 1"),
+        ("DECISIONS_AT_ONCE", "10001", "less than or equal to 10000"),
+        ("DECISIONS_AT_ONCE", "1.5", "valid integer"),
+        ("OVERLOAD", "drop", "'refuse' or 'control'"),
+        ("ARM_TIMEOUT_MS", "0.5", "greater than or equal to 1"),
+        ("ARM_TIMEOUT_MS", "60001", "less than or equal to 60000"),
+        ("ARM_TIMEOUT_MS", "nan", "finite number"),
+    ],
+)
+def test_what_is_out_of_range_names_the_setting_and_the_rule(abctl, monkeypatch, name, value, rule):
+    monkeypatch.setenv(f"ABCTL_{name}", value)
+    told = abctl(*SERVE)
+    assert told.code == 3
+    assert told.sentence.startswith(f"setting {name.lower()} (ABCTL_{name}): ")
+    assert rule in told.sentence
+
+
 def test_every_setting_has_a_default():
     assert not [name for name, field in Settings.model_fields.items() if field.is_required()]

@@ -110,16 +110,40 @@ def test_who_is_refused_is_assigned_and_unserved_and_answered_when_it_asks_again
     assert any("2 of transformer's 3" in warning for warning in report["warnings"])
 
 
-def test_of_a_batch_those_are_refused_for_whom_there_is_no_room(start_node, question):
+def test_a_batch_alone_is_no_overload_however_few_are_taken_at_once(start_node, question):
     node = start_node("batch", overload=Overload(limit=2))
     items = [question(f"u{i}", decision_id=f"d{i}") for i in range(5)]
     replies = node.post("/v1/decide/batch", {"decisions": items}).json["decisions"]
-    assert [reply.get("decision_id") for reply in replies] == ["d0", "d1", None, None, None]
-    assert {reply["error"]["title"] for reply in replies[2:]} == {"overloaded"}
-    assert {unit: row[2:4] for unit, row in units(node).items()} == {
-        **{f"u{i}": (1, 0) for i in range(2)},
-        **{f"u{i}": (0, 1) for i in range(2, 5)},
-    }
+    assert [reply["decision_id"] for reply in replies] == [f"d{i}" for i in range(5)]
+
+
+def test_of_a_batch_those_are_refused_for_whom_there_is_no_room(overloaded, question):
+    with overloaded() as node:
+        items = [question(f"u{i}", decision_id=f"d{i}") for i in range(3)]
+        replies = node.post("/v1/decide/batch", {"decisions": items}).json["decisions"]
+        assert {reply["error"]["title"] for reply in replies} == {"overloaded"}
+    found = {unit: row[2:4] for unit, row in units(node).items()}
+    assert found == {"slow": (1, 0), **{f"u{i}": (0, 1) for i in range(3)}}
+
+
+def test_what_was_answered_before_is_answered_again_also_when_there_is_no_room(overloaded, question):
+    with overloaded() as node:
+        desk = node.service.desk
+        desk.overload = Overload(limit=2)
+        asked = question("early", decision_id="e1", force_arm="base")
+        first = node.post("/v1/decide", asked)
+        desk.overload = Overload(limit=1)
+        assert node.post("/v1/decide", asked).body == first.body
+        assert node.post("/v1/decide", question("other", decision_id="e1")).status == 409
+        assert [record.unit for record in journaled(node, Unserved)] == []
+
+
+def test_a_force_that_would_be_refused_is_refused_also_when_there_is_no_room(overloaded, question):
+    with overloaded() as node:
+        assert node.post("/v1/decide", question("f", force_arm="nobody")).status == 422
+        node.ask("PUT", KILL, {"arm": "base", "state": "killed"})
+        assert node.post("/v1/decide", question("f", force_arm="base")).status == 409
+        assert journaled(node, Unserved) == []
 
 
 def test_by_policy_the_control_answers_up_to_twice_as_many(overloaded, question):
@@ -129,13 +153,8 @@ def test_by_policy_the_control_answers_up_to_twice_as_many(overloaded, question)
         assert {(r.json["arm"], r.json["served_arm"], r.json["reason"]) for r in (first, second)} == {
             ("transformer", "base", "fallback:overload")
         }
-        items = [question(unit) for unit in ("c", "d")]
-        third, fourth = node.post("/v1/decide/batch", {"decisions": items}).json["decisions"]
-        assert third["reason"] == "fallback:overload"
-        assert fourth["error"]["title"] == "overloaded", "the third at once"
-        assert journaled(node, Unserved)[0].unit == "d"
-    assert units(node)["c"] == ("transformer", None, 1, 0, 1)
-    assert sql(node, "SELECT fallbacks FROM unit WHERE unit = 'c'") == [(1,)]
+    assert units(node)["a"] == ("transformer", None, 1, 0, 1)
+    assert sql(node, "SELECT fallbacks FROM unit WHERE unit = 'a'") == [(1,)]
 
 
 @pytest.mark.parametrize("policy", ["refuse", "control"])

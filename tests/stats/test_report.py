@@ -291,6 +291,30 @@ def test_many_contaminated_units_break_the_assignment(base, transformer, broken)
     assert ("11 of the pair's 1,000 markets were assigned to two arms" in found.reason) == broken
 
 
+@pytest.mark.parametrize(
+    ("base", "transformer", "said"),
+    [
+        ((100, 0), (50, 0), None),
+        ((100, 2), (50, 1), None),
+        ((100, 0), (50, 1), "refused in 1 of transformer's 50 and 0 of base's 100 markets"),
+        ((1_000_000, 1), (0, 0), "refused in 0 of transformer's 0 and 1 of base's 1,000,000 markets"),
+    ],
+)
+def test_refused_decisions_are_said_where_one_arm_has_a_larger_share(base, transformer, said):
+    counts = {
+        arm: ArmCounts(units=units, unserved=unserved)
+        for arm, (units, unserved) in (("base", base), ("transformer", transformer))
+    }
+    found = ask(Units.empty(), counts=counts)
+    assert {arm: row.unserved for arm, row in found.arms.items()} == {
+        "base": base[1],
+        "transformer": transformer[1],
+    }
+    refused = [warning for warning in found.warnings if "refused" in warning]
+    assert len(refused) == (said is not None)
+    assert all(said in warning for warning in refused)
+
+
 def test_one_contaminated_unit_of_few_breaks_nothing():
     found = ask(Units.empty(), counts={"base": ArmCounts(units=3, contaminated=1)})
     assert found.verdict.verdict == "cannot say yet"

@@ -14,15 +14,25 @@ from sqlmodel import SQLModel
 from store import schema
 from store.ingest import Shipment, marks_of
 from store.journal import frame_bytes
-from store.records import Decision, Experiment, MarketOutcome, Split, TradeOutcome
+from store.records import Decision, Experiment, MarketOutcome, Split, TradeOutcome, Unserved
 from store.sql import open_engine
 
 ENCODE = msgspec.msgpack.Encoder().encode
 
 DERIVED = """
-WITH ranked AS (
-    SELECT d.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY received_at_us, journal_id, position) AS place
-    FROM decision d WHERE experiment = :experiment
+WITH asked AS (
+    SELECT decision_id, unit, bot, arm, served_arm, reason, split_version, weights, forced, eligible,
+        split_stale, received_at_us, started_at_us, sent_started_at_us, journal_id, position,
+        1 AS answered, 0 AS refused
+    FROM decision WHERE experiment = :experiment
+    UNION ALL
+    SELECT NULL, unit, bot, arm, NULL, CASE WHEN killed THEN 'killed' ELSE reason END, split_version,
+        weights, forced, eligible, split_stale, received_at_us, started_at_us, sent_started_at_us, journal_id,
+        position, 0, 1
+    FROM unserved WHERE experiment = :experiment
+), ranked AS (
+    SELECT a.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY received_at_us, journal_id, position) AS place
+    FROM asked a
 ), first AS (SELECT * FROM ranked WHERE place = 1
 ), seats AS (
     SELECT d.unit, d.bot, MIN(d.received_at_us) AS first_at_us,
@@ -59,14 +69,15 @@ SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
     f.received_at_us AS first_at_us, f.journal_id AS first_journal_id, f.position AS first_position,
     CASE WHEN NOT f.eligible THEN 'ineligible' WHEN NOT f.forced THEN NULL
          WHEN f.reason = 'killed' THEN 'killed' ELSE 'forced' END AS excluded,
-    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit) AS decisions,
+    (SELECT SUM(answered) FROM ranked d WHERE d.unit = f.unit) AS decisions,
+    (SELECT SUM(refused) FROM ranked d WHERE d.unit = f.unit) AS unserved,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.arm <> f.arm) > 0 AS contaminated,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.sent_started_at_us <> f.started_at_us)
         AS start_conflicts,
     (SELECT MAX(received_at_us) FROM ranked d WHERE d.unit = f.unit) AS last_at_us,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.served_arm <> d.arm AND NOT d.forced)
         AS fallbacks,
-    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.split_stale) AS stale,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.split_stale AND d.answered = 1) AS stale,
     (SELECT COUNT(*) FROM counted d WHERE d.unit = f.unit) AS bots,
     (SELECT COUNT(*) FROM reports o WHERE o.unit = f.unit) AS reported,
     (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit) AS trades,
@@ -113,6 +124,24 @@ def decision(experiment="main", decision_id="d1", unit="u1", **changed):
         "latency_us": 700,
     }
     return Decision(experiment=experiment, decision_id=decision_id, unit=unit, **(facts | changed))
+
+
+def unserved(experiment="main", unit="u1", **changed):
+    """A refused decision that differs from `decision` in being refused, and in nothing else."""
+    facts = {
+        "bot": "b1",
+        "arm": "base",
+        "reason": "overloaded",
+        "split_version": 1,
+        "weights": {"base": 0.9, "transformer": 0.1},
+        "forced": False,
+        "eligible": True,
+        "split_stale": False,
+        "received_at_us": 1_000,
+        "started_at_us": 500,
+        "sent_started_at_us": 500,
+    }
+    return Unserved(experiment=experiment, unit=unit, **(facts | changed))
 
 
 def trade(experiment="main", decision_id="d1", **changed):
@@ -217,6 +246,7 @@ def python(script, *arguments, **options):
 def make():
     return SimpleNamespace(
         decision=decision,
+        unserved=unserved,
         trade=trade,
         market=market,
         framed=framed,

@@ -40,11 +40,13 @@ def filled(engine, make):
         make.market(bot="b,2\n", unit='日本 "u" 🚀', pnl_micro=2**53),
         make.market(bot="b3", unit='日本 "u" 🚀', pnl_micro=1),
         make.decision(decision_id="d4", unit='日本 "u" 🚀', bot="b3"),
+        make.unserved(unit='日本 "u" 🚀', bot="b,2\n", killed=True, sent_started_at_us=None),
+        make.unserved(unit="refused", received_at_us=5_000, weights={"base": 0.1, "transformer": 0.9}),
         make.market(pnl_micro=1, received_at_us=6_000),
     ]
     data = make.framed(records)
     put(engine, Shipment("j1", 0, data[:20] + b"\xff\x00" + data[22:]), Shipment("j2", 0, data))
-    put(engine, make.shipment("k1", [make.decision("other")]), experiment="other")
+    put(engine, make.shipment("k1", [make.decision("other"), make.unserved("other")]), experiment="other")
     return engine
 
 

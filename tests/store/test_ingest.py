@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from store.ingest import Shipment, ingest, ingest_each, read
 from store.journal import frame_bytes
 from store.outcome_rows import market_key
-from store.records import Record
+from store.records import Decision, Record, Unserved
 from store.refusal import PERHAPS_REFUSED, is_refusal
 
 NOW_US = 9_000
@@ -279,6 +279,22 @@ FACTS = {
             "received_at_us": TIMES,
         }
     ),
+    "unserved": st.fixed_dictionaries(
+        {
+            "unit": st.sampled_from(["u0", "u1", "u2", "u3"]),
+            "bot": st.sampled_from(["b0", "b1", "b2"]),
+            "arm": ARMS,
+            "reason": st.sampled_from(["overloaded", "no_answer"]),
+            "killed": st.booleans(),
+            "forced": st.booleans(),
+            "eligible": st.booleans(),
+            "split_stale": st.booleans(),
+            "split_version": st.integers(1, 2),
+            "started_at_us": st.integers(1, 2),
+            "sent_started_at_us": st.none() | st.integers(1, 2),
+            "received_at_us": TIMES,
+        }
+    ),
     "trade": st.fixed_dictionaries(
         {
             "decision_id": st.sampled_from([f"d{n}" for n in range(7)]),
@@ -340,10 +356,12 @@ class TestLaw:
             ),
             key=lambda item: item[:3],
         )
-        first, groups = {}, {}
+        first, groups, refused = {}, {}, []
         for received_at_us, name, edge, record in everything:
             place = (received_at_us, name, edge)
-            if hasattr(record, "arm"):
+            if isinstance(record, Unserved):
+                refused.append((place, record.unit, record.bot, record.arm, record.reason))
+            elif isinstance(record, Decision):
                 first.setdefault(record.decision_id, (place, record))
             else:
                 key_of = (
@@ -368,6 +386,8 @@ class TestLaw:
         assert {r["decision_id"]: (place_of(r), r["unit"], r["bot"], r["arm"]) for r in held} == {
             name: (place, r.unit, r.bot, r.arm) for name, (place, r) in first.items()
         }
+        said = make.rows(engine, "SELECT * FROM unserved WHERE experiment = :e", e=key)
+        assert sorted((place_of(r), r["unit"], r["bot"], r["arm"], r["reason"]) for r in said) == refused
         kept = make.rows(engine, "SELECT * FROM outcome WHERE experiment = :e", e=key)
         assert {r["key"]: place_of(r) for r in kept} == {k: min(said.values()) for k, said in groups.items()}
         owners = {r["key"]: (r["unit"], r["bot"]) for r in kept if r["kind"] == "trade"}

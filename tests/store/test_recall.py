@@ -62,6 +62,13 @@ def test_starts_come_back_and_then_the_word(desk):
     assert 0 < desk.client.ttl(keys.binding("main", "u1")) <= 86_400 + 900 + 900
 
 
+def test_the_start_of_a_unit_that_was_only_refused_comes_back_too(desk):
+    refused = desk.make.unserved(unit="u6", received_at_us=NOW_US, started_at_us=NOW_US - 6)
+    desk.store([refused])
+    desk.round()
+    assert desk.start_of(6) == NOW_US - 6
+
+
 def test_page_by_page(desk, monkeypatch):
     monkeypatch.setattr(recall, "PAGE_UNITS", 2)
     for brought in (2, 4, 5):

@@ -13,6 +13,8 @@ def filled(engine, make):
     records = [
         make.decision(decision_id="d2", unit="late", received_at_us=2_000, arm="transformer"),
         make.decision(decision_id="d1", unit="early", served_arm="transformer", split_stale=True),
+        make.unserved(unit="late", arm="transformer", received_at_us=3_000),
+        make.unserved(unit="late", arm="transformer", received_at_us=3_001),
         make.market(unit="early", won=False, pnl_micro=-3),
         make.trade(decision_id="d1"),
         make.trade(decision_id="unknown"),
@@ -31,6 +33,7 @@ def test_units_come_as_columns_in_the_order_of_their_start(filled):
     assert units.pnl_micro.tolist() == [-3, 0]
     assert units.won.tolist() == [0, -1]
     assert units.settled_at_us.tolist() == [3_000, 0]
+    assert (units.decisions.tolist(), units.unserved.tolist()) == ([1, 1], [0, 2])
     assert list(units.fill) == ["paper", None]
     assert units.pnl_micro.dtype == "int64"
 
@@ -65,6 +68,13 @@ def test_what_is_odd_is_counted(filled, make):
 def test_counts_per_arm(filled):
     with filled.connect() as connection:
         assert totals.by_arm(connection, "main") == {
-            "base": {"units": 1, "decisions": 1, "fallbacks": 1, "reported": 1, "trades": 1},
-            "transformer": {"units": 1, "decisions": 1, "fallbacks": 1, "reported": 0, "trades": 0},
+            "base": {"units": 1, "decisions": 1, "fallbacks": 1, "unserved": 0, "reported": 1, "trades": 1},
+            "transformer": {
+                "units": 1,
+                "decisions": 1,
+                "fallbacks": 1,
+                "unserved": 1,
+                "reported": 0,
+                "trades": 0,
+            },
         }

@@ -45,7 +45,7 @@ def change(engine, statement, **values):
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """Every walk crosses many borders."""
-    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 7), strict=True))
+    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 7, 4), strict=True))
     monkeypatch.setattr(unit_spans, "_ROWS", rows)
     monkeypatch.setattr(expected, "_FOLD_ROWS", 2)
 
@@ -87,6 +87,9 @@ def random_records(make, rng, count):
                 received_at_us=at_us,
                 started_at_us=rng.randrange(1, 3),
             )
+        elif rng.random() < 0.3:
+            facts = {"received_at_us": at_us, "started_at_us": rng.randrange(1, 3)}
+            yield make.unserved(unit=unit, bot=bot, arm=rng.choice(["base", "transformer"]), **facts)
         elif rng.random() < 0.5:
             yield make.trade(decision_id=f"d{number}", pnl_micro=rng.randrange(-2, 3), received_at_us=at_us)
         else:
@@ -105,9 +108,10 @@ def test_totals_that_the_writer_kept_are_right(engine, make, tmp_path, seed):
         put(engine, make.shipment(f"j{number}", list(random_records(make, rng, 60))))
     counts, found = verified(engine, tmp_path)
     assert found == []
-    (units,) = make.rows(engine, "SELECT count(*) AS n, sum(decisions) AS d FROM unit")
-    assert (counts.units, counts.decisions) == (units["n"], int(units["d"]))
+    (units,) = make.rows(engine, "SELECT count(*) AS n, sum(decisions) AS d, sum(unserved) AS u FROM unit")
+    assert (counts.units, counts.decisions, counts.unserved) == (units["n"], int(units["d"]), int(units["u"]))
     assert counts.units > 10
+    assert counts.unserved > 10
 
 
 def test_an_empty_base(engine, tmp_path):
@@ -273,6 +277,7 @@ class TestJournals:
             journal.append(make.encode(make.decision(decision_id=f"d{number}", received_at_us=number)))
         journal.append(make.encode(make.trade(decision_id="d1")))
         journal.append(make.encode(make.market()))
+        journal.append(make.encode(make.unserved(bot="refused")))
         journal.append(b"not a record")
         yield journal
         journal.close()
@@ -290,13 +295,13 @@ class TestJournals:
     def test_all_that_is_before_the_mark_is_there(self, engine, folder, tmp_path):
         self.carry(engine, folder)
         counts, found = verified(engine, tmp_path)
-        assert (counts.journals, counts.journal_records, found) == (1, 11, [])
+        assert (counts.journals, counts.journal_records, found) == (1, 12, [])
 
     def test_what_sql_does_not_have_yet_is_no_difference(self, engine, folder, tmp_path):
         put(engine, Shipment("j", 0, read_from(folder, 0, 1 << 20)))
         counts, found = verified(engine, tmp_path)
         assert found == []
-        assert 0 < counts.journal_records < 11
+        assert 0 < counts.journal_records < 12
 
     @pytest.mark.parametrize(
         ("statement", "table", "key"),
@@ -311,6 +316,16 @@ class TestJournals:
         change(engine, statement)
         _, found = verified(engine, tmp_path)
         assert Difference("main", table, key, "row", "absent", "present") in found
+
+    def test_a_refusal_that_sql_lost_is_named_by_its_place(self, engine, folder, make, tmp_path):
+        self.carry(engine, folder)
+        (row,) = make.rows(engine, "SELECT position FROM unserved")
+        change(engine, "DELETE FROM unserved")
+        _, found = verified(engine, tmp_path)
+        assert (
+            Difference("main", "unserved", ("j", str(row["position"])), "row", "absent", "present") in found
+        )
+        assert Difference("main", "unit", ("u1",), "unserved", 1, 0) in found
 
     def test_a_mark_beyond_the_journals_end(self, engine, folder, journal, tmp_path):
         self.carry(engine, folder)

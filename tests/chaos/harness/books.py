@@ -40,6 +40,14 @@ class UnitRow(NamedTuple):
     arm: str
     decisions: int
     contaminated: bool
+    unserved: int = 0
+
+
+class RefusalRow(NamedTuple):
+    """A refused decision in SQL, whose unit was bound."""
+
+    unit: str
+    arm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class SqlBooks:
     outcomes: Sequence[OutcomeRow] = ()
     units: Sequence[UnitRow] = ()
     dead: Sequence[str] = ()
+    refusals: Sequence[RefusalRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,7 @@ def counts_of(diaries: Diaries, sql: SqlBooks) -> dict[str, int]:
         "outcomes_in_sql": sum(r.holder for r in sql.outcomes),
         "conflicts_in_sql": sum(not r.holder for r in sql.outcomes),
         "units": len(sql.units),
+        "unserved": sum(r.unserved > 0 for r in sql.units),
         "contaminated": sum(r.contaminated for r in sql.units),
         "torn_records": len(sql.dead),
         "refused": sum(diaries.refused.values()),
@@ -154,19 +164,20 @@ def two_armed(diaries: Diaries, sql: SqlBooks, marked: set[str]) -> set[str]:
 
 
 def wrong_totals(sql: SqlBooks) -> set[str]:
-    """Units whose row is missing or does not say what their decisions say."""
+    """Units whose row is missing or does not say what their decisions, answered and refused, say."""
     count = Counter(row.unit for row in sql.decisions)
+    refused = Counter(row.unit for row in sql.refusals)
     arms: dict[str, set[str]] = defaultdict(set)
-    for row in sql.decisions:
+    for row in (*sql.decisions, *sql.refusals):
         arms[row.unit].add(row.arm)
     right = {
         row.unit
         for row in sql.units
-        if row.decisions == count[row.unit]
+        if (row.decisions, row.unserved) == (count[row.unit], refused[row.unit])
         and row.arm in arms[row.unit]
         and row.contaminated == (len(arms[row.unit]) > 1)
     }
-    return (count.keys() | {row.unit for row in sql.units}) - right
+    return (arms.keys() | {row.unit for row in sql.units}) - right
 
 
 def lost_outcomes(diaries: Diaries, rows: Iterable[OutcomeRow]) -> list[str]:
