@@ -1,5 +1,6 @@
 """Golden cases: histories and the answers a model must give to them, checked whenever it is loaded."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -41,3 +42,10 @@ def golden_of(
         probs=np.round(probs.astype(np.float64), ANSWER_DECIMALS).tolist(),
         value=np.round(value.astype(np.float64), ANSWER_DECIMALS).tolist(),
     )
+
+
+def answers_apart(one: Golden, other: Golden) -> float:
+    """The largest difference of two models' probabilities; infinite where they were asked otherwise."""
+    if (one.history, one.length) != (other.history, other.length):
+        return math.inf
+    return float(np.abs(np.array(one.probs) - np.array(other.probs)).max())

@@ -93,10 +93,16 @@ def _course(world: str, data: Path | None, markets: int, seed: int) -> "Course":
 @app.command()
 def starters(
     output: Annotated[Path, typer.Option(help="Folder for both artefacts.")] = Path("arms/starters"),
-    check: Annotated[bool, typer.Option("--check", help="Only compare with what is there.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only compare with what is there; 0 where they are the same to 1e-3."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the models that ship with abctl: preset fast, on the simulator, the same every time.
+    """Train the models that ship with abctl: preset fast, on the simulator.
+
+    The same data and seed every time, and the same models to the bit on the same kind of processor; elsewhere
+    the last digits of the weights differ, and with them the ids. --check says which of the two it is.
 
     Example: abctl model starters --output starters
     """

@@ -15,6 +15,8 @@ _ENCODE = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", b"application/problem+json")
 _LENGTH_DIGITS_MAX = 18
+_WHOLE = "abctl.body_is_whole"
+DRAINED_BYTES_MAX = 256 << 20
 Reply = Callable[[int, bytes, bytes], bool]
 """Sends a whole reply in one piece: status, header lines, body. Says whether it did; if not, ASGI must."""
 REPLY = "abctl.reply"
@@ -43,6 +45,7 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
             raise too_large(limit_bytes)
         parts.append(part)
         if not message.get("more_body"):
+            scope[_WHOLE] = True
             return b"".join(parts) if len(parts) > 1 else part
 
 
@@ -90,16 +93,34 @@ async def send_json(scope: Scope, send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
-    """One application/problem+json reply."""
+async def send_problem(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+    """One application/problem+json reply.
+
+    Where the body is not read yet it is taken and dropped after that: a caller that still sends would see its
+    connection reset, and not the reply.
+    """
     body = _ENCODE(problem.body())
+    is_whole = scope.get(_WHOLE, False)
     reply: Reply | None = scope.get(REPLY)
-    if reply is not None and reply(problem.status, _lines_of(problem), body):
+    if is_whole and reply is not None and reply(problem.status, _lines_of(problem), body):
         return
     headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
     headers += [(name.encode(), value.encode()) for name, value in problem.headers().items()]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": not is_whole})
+    if not is_whole:
+        await _drain(receive)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _drain(receive: Receive) -> None:
+    """Drops the rest of a body, of which DRAINED_BYTES_MAX are waited for."""
+    left_bytes = DRAINED_BYTES_MAX
+    while left_bytes > 0:
+        message = await receive()
+        left_bytes -= len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
 
 
 def _lines_of(problem: Problem) -> bytes:

@@ -59,7 +59,7 @@ class Front:
             body = await read_body(scope, receive, COLD_BYTES)
             check_nesting(body)
         except Problem as problem:
-            await send_problem(scope, send, problem)
+            await send_problem(scope, receive, send, problem)
         except Disconnected:
             return
         else:

@@ -80,15 +80,14 @@ class HotPaths:
             await send_json(scope, send, await self._answer(scope, receive, began))
         except Problem as problem:
             status = problem.status
-            await send_problem(scope, send, problem)
+            await send_problem(scope, receive, send, problem)
         except Disconnected:
             status = 499
         except Exception:  # noqa: BLE001 - the last line of defence: a fault of ours is logged and answered as JSON
             status = 500
             _LOG.exception("a request to %s failed", path)
-            await send_problem(
-                scope, send, Problem(500, "internal_error", "the service failed; its log says why")
-            )
+            fault = Problem(500, "internal_error", "the service failed; its log says why")
+            await send_problem(scope, receive, send, fault)
         metrics.observe_request(path, status, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, began_s: float) -> bytes:

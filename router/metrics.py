@@ -72,10 +72,11 @@ def flush() -> None:
 
 def _add(histogram: Histogram, times: _Times) -> None:
     """As many calls of `observe` would: prometheus_client offers nothing for many at once."""
-    for bucket, count in zip(histogram._buckets, times.counts, strict=True):  # noqa: SLF001
+    buckets, sum_s = histogram._buckets, histogram._sum  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    for bucket, count in zip(buckets, times.counts, strict=True):
         if count:
             bucket.inc(count)
-    histogram._sum.inc(times.sum_s)  # noqa: SLF001
+    sum_s.inc(times.sum_s)
 
 
 def count_outcomes(results: Sequence[OutcomeResult]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,7 +85,7 @@ class Station:
         self.deadlines -= one.deadline_s is not None
         return one
 
-    def settle(self, batch: list[Waiting], answers: list[Answer | Silence], seconds: float) -> None:
+    def settle(self, batch: list[Waiting], answers: Sequence[Answer | Silence], seconds: float) -> None:
         """Answers a batch, and learns from how that went."""
         self.pace.note(len(batch), seconds)
         silent = sum(isinstance(answer, Silence) for answer in answers)

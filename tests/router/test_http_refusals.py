@@ -3,6 +3,8 @@
 import http.client
 import json
 import socket
+import urllib.error
+import urllib.request
 
 import pytest
 from hypothesis import given, settings
@@ -177,6 +179,20 @@ def test_a_chunked_body_that_is_too_large(node):
         assert json.loads(reply.read())["title"] == "body too large"
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/decide", "/v1/experiments/main/split"])
+def test_who_sends_all_before_reading_anything_and_closes_gets_the_reply_and_no_reset(node, path):
+    """As urllib does: it would see a reset where the service closes with bytes that it has not taken."""
+    for _ in range(8):
+        method = "POST" if path == "/v1/decide" else "PUT"
+        headers = {"content-type": "application/json"}
+        url = f"http://127.0.0.1:{node.port}{path}"
+        request = urllib.request.Request(url, b"x" * (5 << 20), headers, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=20)
+        with refused.value as reply:
+            assert (reply.status, json.load(reply)["title"]) == (413, "body too large")
 
 
 def test_a_promise_of_a_body_that_is_too_large_is_refused_at_once(node):
