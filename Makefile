@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2# parallel test processes; 0 runs them in this one
 ARGS ?=
+DIR ?= ../shared/vectors/stats# a folder of reference vectors
 BIN := $(VENV)/bin
 PACKAGES := arms cli market router stats store
 MANIFESTS := pyproject.toml client/pyproject.toml
 
-.PHONY: setup demo test learning-full lint audit format bench docs starter-models clean chaos
+.PHONY: setup demo test learning-full lint audit format bench docs starter-models clean chaos vectors
 
 setup: $(VENV)/.installed-dev
 
@@ -22,6 +23,11 @@ learning-full: setup
 # 200 faults at seconds-long intervals, by a seed that is printed; both can be set: ABCTL_TEST_CHAOS_FAULTS, _SEED.
 chaos: setup
 	ABCTL_TEST_CHAOS=long $(BIN)/pytest -s --log-cli-level=INFO tests/chaos/test_chaos.py $(ARGS)
+
+# Any folder of vectors in the format of ../shared/vectors/stats/README.md; exits 1 on a number that is neither
+# reproduced nor explained by a listed reason.
+vectors: setup
+	PYTHONPATH=tests/vectors $(BIN)/python -m replay $(DIR)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The cold endpoints: experiments, splits, kills, reports, single decisions. Each is one call."""
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,17 +10,20 @@ from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 from router import change, kills, trace
-from router.assignment import Split
 from router.body import check_json, content_type_of
 from router.change import By
 from router.definition import experiment_of
 from router.errors import UnknownArm
 from router.front import Actor, Caller, Storable, entitled
+from router.instants import instant_us
 from router.openapi import ERRORS, answers
 from router.problems import invalid, shown
+from router.question import Question, SliceBy
+from router.report_aside import POLICY, page_aside
 from router.service import Service
 from router.snapshot import first_split
 from router.splits import split_shape
+from router.vacancy import warnings_of_arms
 from store import experiments
 from store.errors import UnknownExperiment
 from store.records import Experiment, Fill
@@ -45,7 +49,34 @@ def needs_json(request: Request) -> None:
 Key = Annotated[str, Storable, Path(max_length=63, description="The experiment's key.")]
 DecisionId = Annotated[str, Storable, Path(max_length=128)]
 OptionalKey = Annotated[str | None, Query(max_length=63, pattern=r"^[a-z0-9_-]+$")]
+Slice = Annotated[SliceBy | None, Query(description="Slices: described, never evidence.")]
+Moment = Annotated[
+    str | None,
+    Query(
+        max_length=40, description="RFC 3339: the report as it stood then; reads all decisions up to then."
+    ),
+]
 Days = Annotated[int, Query(ge=1, le=3650, description="Of the descriptive window.")]
+
+
+Form = Annotated[Literal["json", "html", "md"], Query(alias="format", description="How it is told.")]
+_REPORTS = answers("Report")
+_REPORTS[200]["content"] |= {kind: {"schema": {"type": "string"}} for kind in ("text/html", "text/markdown")}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the query of a report says."""
+
+    days: Days = _DAYS
+    fill: Fill | None = None
+    by: Slice = None
+    as_of: Moment = None
+
+    def question(self, key: str) -> Question:
+        """The same, checked."""
+        as_of_us = None if self.as_of is None else instant_us(self.as_of, "as_of")
+        return Question(key=key, days=self.days, fill=self.fill, by=self.by, as_of_us=as_of_us)
 
 
 class SplitChange(BaseModel):
@@ -74,6 +105,13 @@ def json_response(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
+def markdown_response(report: dict[str, Any]) -> Response:
+    """Markdown as UTF-8."""
+    from router.report_markdown import markdown
+
+    return Response(markdown(report), media_type="text/markdown")
+
+
 def admin_routes(service: Service) -> APIRouter:
     """The routes of one worker."""
     routes = APIRouter(prefix="/v1", responses=ERRORS, dependencies=[Depends(entitled)])
@@ -98,15 +136,19 @@ def _experiments(routes: APIRouter, service: Service) -> None:
         """One experiment."""
         return json_response(_experiment(service, key))
 
-    @routes.put("/experiments/{key}", tags=["experiments"], responses=answers("Experiment"))
+    @routes.put("/experiments/{key}", tags=["experiments"], responses=answers("DefinedExperiment"))
     def put_experiment(key: Key, definition: dict[str, Any], actor: Actor) -> Response:
-        """Creates an experiment, or defines one anew that has no decisions yet."""
+        """Creates an experiment, or defines one anew that has no decisions yet.
+
+        `warnings` names arms that have no model.
+        """
         experiment = experiment_of({**definition, "key": definition.get("key", key)}, service.clock())
         if experiment.key != key:
             raise invalid("key", f"the path says {key!r}, the body {experiment.key!r}: make them agree")
         split = first_split(experiment, actor)
         experiments.create(service.engine, experiment, split, actor, service.config.data_dir.journals)
-        return json_response(_experiment(service, key))
+        warnings = warnings_of_arms(service.engine, experiment, ())
+        return json_response({**msgspec.to_builtins(_experiment(service, key)), "warnings": warnings})
 
     @routes.post(
         "/experiments/{key}/archive",
@@ -140,12 +182,17 @@ def _splits(routes: APIRouter, service: Service) -> None:
         shapes = [split_shape(split) for split in change.history(service.engine, key)]
         return json_response({"splits": shapes})
 
-    @routes.put("/experiments/{key}/split", tags=["split"], responses=answers("Split"))
+    @routes.put("/experiments/{key}/split", tags=["split"], responses=answers("ChangedSplit"))
     def put_split(key: Key, body: SplitChange, actor: Actor) -> Response:
-        """Changes the split; 409 where somebody else did meanwhile."""
-        return json_response(split_shape(_changed(key, body, By(actor, body.reason))))
+        """Changes the split; 409 where somebody else did meanwhile, or the experiment is archived.
 
-    def _changed(key: str, body: SplitChange, by: By) -> Split:
+        `changed` is false where the arm had that share already. `warnings` names arms that get units and have
+        no model.
+        """
+        made = _changed(key, body, By(actor, body.reason))
+        return json_response(change.shape(service.engine, made))
+
+    def _changed(key: str, body: SplitChange, by: By) -> change.Changed:
         if body.restore is not None and body.arm is None and body.share is None:
             return change.restore(service.engine, key, body.restore, by, service.clock, lead_us)
         if body.restore is None and body.arm is not None and body.share is not None:
@@ -157,7 +204,10 @@ def _splits(routes: APIRouter, service: Service) -> None:
 def _kills(routes: APIRouter, service: Service) -> None:
     @routes.put("/experiments/{key}/kill", tags=["split"], responses=answers("Kills"))
     def put_kill(key: Key, body: KillChange, actor: Actor) -> Response:
-        """Kills an arm on this node at once, or lifts its kill. Needs neither SQL nor Redis."""
+        """Kills an arm on this node at once, or lifts its kill. Needs neither SQL nor Redis.
+
+        `changed` is false where the arm was in that state already.
+        """
         view = service.desk.snapshot.views.get(key)
         if view is None:
             raise UnknownExperiment(key)
@@ -165,26 +215,29 @@ def _kills(routes: APIRouter, service: Service) -> None:
             raise UnknownArm(shown(body.arm), list(view.experiment.arms))
         root = service.config.data_dir.root
         kill = kills.Kill(key, body.arm, service.clock(), actor, body.reason)
-        if body.state == "killed":
-            in_force = kills.add_kill(root, kill)
-        else:
-            in_force = kills.lift_kill(root, key, body.arm)
+        made = kills.add_kill(root, kill) if body.state == "killed" else kills.lift_kill(root, key, body.arm)
         service.obey_kills()
-        kills.note_change(service.config.data_dir, kill, body.state)
-        _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, actor, body.reason)
-        return json_response({"kills": in_force})
+        if made.is_new or body.state == "killed":
+            kills.note_change(service.config.data_dir, kill, body.state)
+            _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, actor, body.reason)
+        return json_response({"kills": made.kills, "changed": made.is_new})
 
 
 def _reports(routes: APIRouter, service: Service) -> None:
-    @routes.get("/experiments/{key}/report", tags=["report"], responses=answers("Report"))
-    def get_report(key: Key, days: Days = _DAYS, fill: Fill | None = None) -> Response:
+    @routes.get("/experiments/{key}/report", tags=["report"], responses=_REPORTS)
+    def get_report(key: Key, asked: Annotated[Asked, Depends()], form: Form = "json") -> Response:
         """Which arm is better, from the experiment's start; `days` limits the descriptive window only."""
-        return json_response(_report(service, key, days, fill))
+        report = _report(service, asked.question(key))
+        if form == "html":
+            content = page_aside(report, service.config.data_dir.root)
+            headers = {"content-security-policy": POLICY}
+            return Response(content, media_type="text/html", headers=headers)
+        return markdown_response(report) if form == "md" else json_response(report)
 
     @routes.get("/experiments/{key}/verdict", tags=["report"], responses=answers("Verdict"))
     def get_verdict(key: Key) -> Response:
         """The report's verdict alone, for pollers."""
-        report = _report(service, key, _DAYS)
+        report = _report(service, Question(key=key))
         return json_response({**report["verdict"], "effect": report["effect"], "as_of": report["as_of"]})
 
     @routes.get("/decisions/{decision_id}", tags=["report"], responses=answers("Trace"))
@@ -195,8 +248,8 @@ def _reports(routes: APIRouter, service: Service) -> None:
         return json_response(trace.decision(service.engine, key, decision_id))
 
 
-def _report(service: Service, key: str, days: int, fill: Fill | None = None) -> dict[str, Any]:
+def _report(service: Service, question: Question) -> dict[str, Any]:
     """scipy comes with the first report, not with every start of a worker."""
-    from router.report import build_report
+    from router.report import report_of
 
-    return build_report(service.engine, key, days, service.clock(), fill)
+    return report_of(service.engine, question, service.clock())

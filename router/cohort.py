@@ -82,12 +82,17 @@ def stage_index(columns: UnitColumns, versions: Sequence[int]) -> NDArray[np.int
     return np.searchsorted(np.array(versions), columns.split_version, side="right").astype(np.int64) - 1
 
 
+def order_of(cohort: Cohort, rows: Bools) -> NDArray[np.int64]:
+    """Positions of the picked units in maturity order."""
+    picked = np.flatnonzero(rows)
+    return picked[np.argsort(cohort.matured_at_us[picked], kind="stable")]
+
+
 def units_of(
     experiment: Experiment, columns: UnitColumns, cohort: Cohort, rows: Bools, stages: Sequence[Stage]
 ) -> Units:
     """The picked units in maturity order."""
-    picked = np.flatnonzero(rows)
-    picked = picked[np.argsort(cohort.matured_at_us[picked], kind="stable")]
+    picked = order_of(cohort, rows)
     arm_index = {arm: i for i, arm in enumerate(experiment.arms)}
     traded = columns.market_trades > 0
     won = columns.won == 1 if experiment.win == "reported" else columns.pnl_micro > 0

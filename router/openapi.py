@@ -64,6 +64,7 @@ _SECURITY: dict[str, Any] = {
     }
 }
 _TEXT, _WHOLE, _ANY = {"type": "string"}, {"type": "integer"}, {"type": "object"}
+_YES = {"type": "boolean"}
 _OWN_SCHEMAS: dict[str, Any] = {
     "Problem": {
         **_object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT),
@@ -79,6 +80,7 @@ _OWN_SCHEMAS: dict[str, Any] = {
         },
     },
     "Experiments": _object(experiments=_list(_ref("Experiment"))),
+    "DefinedExperiment": {"allOf": [_ref("Experiment"), _object(warnings=_list(_TEXT))]},
     "Split": _object(
         experiment=_TEXT,
         version=_WHOLE,
@@ -91,13 +93,16 @@ _OWN_SCHEMAS: dict[str, Any] = {
         restored_from={"type": ["integer", "null"]},
         created_at={"type": "string", "format": "date-time"},
     ),
+    "ChangedSplit": {"allOf": [_ref("Split"), _object(changed=_YES, warnings=_list(_TEXT))]},
     "Splits": _object(splits=_list(_ref("Split"))),
-    "Kills": _object(kills=_list(_ref("Kill"))),
+    "Kills": _object(kills=_list(_ref("Kill")), changed=_YES),
     "Report": _object(
+        schema={"const": "abctl.report/1"},
         experiment=_TEXT,
         days=_WHOLE,
         as_of={"type": "string", "format": "date-time"},
         fill=_TEXT,
+        headline=_ANY,
         split=_ref("Split"),
         arms={"type": "object", "additionalProperties": _ANY},
         effect=_ANY,
@@ -105,6 +110,11 @@ _OWN_SCHEMAS: dict[str, Any] = {
         srm=_ANY,
         naive=_ANY,
         stages=_list(_ANY),
+        dependence=_ANY,
+        served=_ANY,
+        curves=_ANY,
+        delays=_ANY,
+        slices={"type": ["object", "null"]},
         window=_ANY,
         excluded={"type": "object", "additionalProperties": _WHOLE},
         verdict=_object(verdict=_TEXT, reason=_TEXT),

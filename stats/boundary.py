@@ -8,6 +8,7 @@ underflows.
 
 import math
 
+from stats.root import crossing
 from stats.special import lambert_w_lower, log_normal_cdf
 
 _BISECTIONS = 200
@@ -16,6 +17,24 @@ _BISECTIONS = 200
 def tuned_rho(v_opt: float, alpha: float) -> float:
     """The rho whose two-sided bound is tightest at variance v_opt, exact (Howard et al. 2021, prop. 3)."""
     return v_opt / (-lambert_w_lower(-(alpha**2) / math.e) - 1.0)
+
+
+def tuned_rho_one_sided(v_opt: float, alpha: float) -> float:
+    """The rho whose one-sided bound is tightest at variance v_opt, exact.
+
+    There ln E does not change with rho: rho = v_opt / (z^2 + z h), z = s / sqrt(v_opt + rho), h the normal
+    density over its integral at z; what remains is one equation for z.
+    """
+
+    def excess(z: float) -> float:
+        return math.log(2.0) - 0.5 * math.log1p(_pull(z)) + 0.5 * z**2 + log_normal_cdf(z) + math.log(alpha)
+
+    return v_opt / _pull(crossing(excess, 0.0, 40.0))
+
+
+def _pull(z: float) -> float:
+    log_density = -0.5 * z**2 - 0.5 * math.log(2.0 * math.pi)
+    return z**2 + z * math.exp(log_density - log_normal_cdf(z))
 
 
 def radius(variance: float, rho: float, alpha: float) -> float:
@@ -48,6 +67,14 @@ def radius_one_sided(variance: float, rho: float, alpha: float) -> float:
         else:
             high = middle
     return high
+
+
+def radius_one_sided_closed(variance: float, rho: float, alpha: float) -> float:
+    """A closed form above `radius_one_sided`, valid too: 2% wider at the most for alpha = 0.05, 12% for 0.2
+    (Waudby-Smith et al. 2024, appendix).
+    """
+    spread = variance + rho
+    return math.sqrt(2.0 * spread * math.log1p(math.sqrt(spread / rho) / (2.0 * alpha)))
 
 
 def e_from_log(value: float) -> float:

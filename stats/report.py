@@ -7,18 +7,18 @@ import numpy as np
 
 from stats.arm_report import MICRO, Adjusted, ArmReport, arm_report
 from stats.caveats import caveats
-from stats.centre import PRIOR_UNITS
 from stats.contamination import contamination
 from stats.design import Design, History, check_fit
-from stats.effect import Effect, Pair, effect
+from stats.effect import Effect
 from stats.exact import exact_sum
+from stats.metric_effect import metric_effect
 from stats.missing import MissingBounds, Span, missing_bounds, missing_share
-from stats.scale import blinded_variance, rate_variance, rho_of
 from stats.scores import Scores, pair_scores, to_door
 from stats.srm import Srm, srm
 from stats.stage_report import StageReport, stage_reports
 from stats.status import METRICS, Metric
-from stats.two_sample import pooled_z
+from stats.two_by_two import TwoByTwo
+from stats.two_proportion import pooled_z
 from stats.units import ArmCounts, Stage, Units
 from stats.verdict import Judged, Verdict, verdict
 from stats.words import NAMES, utc
@@ -70,7 +70,7 @@ def report(
     check_fit(design, units, counts, stages)
     scored: dict[Metric, Scores] = {metric: pair_scores(units, *design.pair, metric) for metric in METRICS}
     effects: dict[Metric, Effect] = {
-        metric: _effect(design, metric, scored[metric], history or History()) for metric in METRICS
+        metric: metric_effect(design, metric, scored[metric], history or History()) for metric in METRICS
     }
     arms = _arms(design, units, counts, effects)
     primary, pnl = (_judged(design, effects[m], arms, units, stages) for m in (design.metric, "pnl"))
@@ -89,20 +89,6 @@ def report(
         verdict=verdict(design, primary, pnl, imbalance, contamination(design, counts)),
         warnings=caveats(design, arms, primary, imbalance),
     )
-
-
-def _effect(design: Design, metric: Metric, scores: Scores, history: History) -> Effect:
-    if metric != "pnl":
-        unit_variance: float | None = rate_variance()
-    elif history.pnl_sd_micro:
-        unit_variance = history.pnl_sd_micro**2
-    else:
-        unit_variance = blinded_variance(scores)
-    rho = None if unit_variance is None else rho_of(unit_variance, design.v_plan_units, design.alpha)
-    pair = Pair(
-        metric, design.treatment, design.control, design.alpha, history.prior(metric), PRIOR_UNITS, rho
-    )
-    return effect(scores, pair).scaled(to_door(metric))
 
 
 def _arms(
@@ -161,8 +147,8 @@ def _naive(design: Design, units: Units) -> Naive:
     rows = [units.arm == index for index in design.pair]
     wins = [exact_sum(units.trade_wins[row]) for row in rows]
     trades = [exact_sum(units.trades[row]) for row in rows]
-    test = pooled_z(wins[0], trades[0], wins[1], trades[1])
-    return Naive(None, None) if test is None else Naive(test.z, test.p)
+    test = pooled_z(TwoByTwo(wins[0], trades[0], wins[1], trades[1]))
+    return Naive(test.statistic, test.p)
 
 
 def _estimand(design: Design) -> str:

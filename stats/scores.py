@@ -38,9 +38,7 @@ class Scores:
 def pair_scores(units: Units, treatment: int, control: int, metric: Metric) -> Scores:
     """Scores of the units assigned to either arm; `treatment` and `control` are indices into the arms."""
     treated = units.arm == treatment
-    pair = treated | (units.arm == control)
-    possible = np.where(treated, units.e > 0.0, units.e < 1.0)
-    kept = pair & possible
+    kept = pair_rows(units, treatment, control)
     chosen = units if bool(kept.all()) else units.take(kept)
     reference, trials, sums = metric_columns(chosen, metric)
     return Scores(
@@ -51,8 +49,14 @@ def pair_scores(units: Units, treatment: int, control: int, metric: Metric) -> S
         trials=trials,
         sums=sums,
         reference=float(reference),
-        unlogged=int(np.count_nonzero(pair & ~possible)),
+        unlogged=int(np.count_nonzero(treated | (units.arm == control)) - np.count_nonzero(kept)),
     )
+
+
+def pair_rows(units: Units, treatment: int, control: int) -> npt.NDArray[np.bool_]:
+    """Which units have scores: those of either arm whose propensity lets them be in it."""
+    treated = units.arm == treatment
+    return np.where(treated, units.e > 0.0, (units.arm == control) & (units.e < 1.0))
 
 
 def metric_columns(units: Units, metric: Metric) -> tuple[int, Floats, Floats]:

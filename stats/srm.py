@@ -52,14 +52,42 @@ def log_e(counts: Sequence[int], weights: Sequence[float], concentration: float 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ChiSquare:
+    """One look. p None: nothing to judge (df 0)."""
+
+    statistic: float
+    df: int
+    p: float | None
+
+
 def chi_square_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
     """Pearson's chi-square on (arms with weight) - 1 degrees of freedom; None for no units or one arm."""
+    return chi_square([(counts, weights)]).p
+
+
+def chi_square(stages: Sequence[tuple[Sequence[int], Sequence[float]]]) -> ChiSquare:
+    """Pearson's, added up over stages of (counts, weights), each against its own split; arms of weight 0 are
+    dropped.
+    """
+    statistic, df = 0.0, 0
+    for counts, weights in stages:
+        arms = _planned(counts, weights)
+        units = sum(count for count, _ in arms)
+        if units and len(arms) > 1:
+            statistic += sum((count - units * share) ** 2 / (units * share) for count, share in arms)
+            df += len(arms) - 1
+    return ChiSquare(statistic, df, chi_square_sf(statistic, df) if df else None)
+
+
+def likelihood_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:
+    """Wilks' G of one stage: what Pearson's approximates. None for no units or one arm."""
     arms = _planned(counts, weights)
     units = sum(count for count, _ in arms)
     if units == 0 or len(arms) < 2:
         return None
-    statistic = sum((count - units * share) ** 2 / (units * share) for count, share in arms)
-    return chi_square_sf(statistic, len(arms) - 1)
+    half = math.fsum(count * math.log(count / (units * share)) for count, share in arms if count)
+    return chi_square_sf(max(0.0, 2.0 * half), len(arms) - 1)
 
 
 def impossible(stage: Stage) -> int:

@@ -19,30 +19,36 @@ def odd_counts(connection: Connection, experiment: str) -> dict[str, int]:
     other_fill_trades: of another fill than their unit's. conflicts: contradict an earlier outcome.
     dead_letters: could not be stored.
     """
-    o = _OUTCOMES.c
-    own = o.experiment == experiment
-    unit = and_(_UNITS.c.experiment == experiment, _UNITS.c.unit == o.unit)
-    bot = and_(_BOTS.c.experiment == experiment, _BOTS.c.unit == o.unit, _BOTS.c.bot == o.bot)
-    market, trade = o.kind == "market", o.kind == "trade"
-    known = select(_UNITS.c.unit).where(unit).exists()
-    decided = select(_BOTS.c.bot).where(bot).exists()
-    other = and_(unit, _UNITS.c.fill != "mixed", _UNITS.c.fill != o.fill)
-    elsewhere = select(_UNITS.c.unit).where(other).exists()
+    c = _UNITS.c
+    sums = select(*(func.coalesce(func.sum(column), 0) for column in (c.bots, c.reported, c.trades)))
+    bots, reported, trades = map(int, connection.execute(sums.where(c.experiment == experiment)).one())
     return {
-        "parked_outcomes": _count(connection, own, o.unit.is_(None))
-        + _count(connection, own, market, ~known),
-        "stranger_outcomes": _count(connection, own, market, known, ~decided),
-        "late_bots": _late_bots(connection, experiment),
-        "other_fill_trades": _count(connection, own, trade, elsewhere),
+        **_odd_outcomes(connection, experiment, reported, trades),
+        "late_bots": _count(connection, _BOTS.c.experiment == experiment) - bots,
         "conflicts": _count(connection, _CONFLICTS.c.experiment == experiment),
         "dead_letters": _count(connection, _DEAD.c.experiment == experiment),
     }
 
 
-def _late_bots(connection: Connection, experiment: str) -> int:
-    bots = _count(connection, _BOTS.c.experiment == experiment)
-    counted = select(func.sum(_UNITS.c.bots)).where(_UNITS.c.experiment == experiment)
-    return bots - int(connection.execute(counted).scalar() or 0)
+def _odd_outcomes(connection: Connection, experiment: str, reported: int, trades: int) -> dict[str, int]:
+    """reported, trades: outcomes that units count. Where that is all of them no outcome is looked at."""
+    o = _OUTCOMES.c
+    own = o.experiment == experiment
+    unit = and_(_UNITS.c.experiment == experiment, _UNITS.c.unit == o.unit)
+    bot = and_(_BOTS.c.experiment == experiment, _BOTS.c.unit == o.unit, _BOTS.c.bot == o.bot)
+    market, trade = and_(own, o.kind == "market"), and_(own, o.kind == "trade")
+    known = select(_UNITS.c.unit).where(unit).exists()
+    asked = select(_BOTS.c.bot).where(bot).exists()
+    other = and_(unit, _UNITS.c.fill != "mixed", _UNITS.c.fill != o.fill)
+    elsewhere = select(_UNITS.c.unit).where(other).exists()
+    counts: dict[str, int] = {"parked_outcomes": 0, "stranger_outcomes": 0, "other_fill_trades": 0}
+    if _count(connection, market) != reported:
+        counts["parked_outcomes"] += _count(connection, market, ~known)
+        counts["stranger_outcomes"] += _count(connection, market, known, ~asked)
+    if _count(connection, trade) != trades:
+        counts["parked_outcomes"] += _count(connection, trade, o.unit.is_(None))
+        counts["other_fill_trades"] += _count(connection, trade, elsewhere)
+    return counts
 
 
 def _count(connection: Connection, *rows: ColumnElement[bool]) -> int:

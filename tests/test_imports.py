@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 COMMAND = Path(sys.executable).parent / "abctl"
-HELP_LEAVES = {"fastapi", "mlx", "onnxruntime", "polars", "redis", "scipy", "sqlalchemy", "sqlmodel", "torch"}
-SERVING_LEAVES = {"gymnasium", "mlx", "onnxscript", "tensorboard", "torch"}
+HELP_LEAVES = {"fastapi", "matplotlib", "mlx", "onnxruntime", "polars", "redis", "scipy", "sqlalchemy"}
+HELP_LEAVES |= {"sqlmodel", "torch"}
+SERVING_LEAVES = {"gymnasium", "matplotlib", "mlx", "onnxscript", "tensorboard", "torch"}
 HELP = "from typer.testing import CliRunner; from cli.main import app; CliRunner().invoke(app, ['--help'])"
 
 

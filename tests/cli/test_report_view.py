@@ -10,6 +10,7 @@ import pytest
 
 from cli import report_view
 from cli.terminal import width
+from router import report_tables
 
 REPORT = json.loads(Path(__file__).with_name("report.json").read_text())
 
@@ -27,12 +28,15 @@ def test_the_order_of_the_page(page):
     text = page()
     marks = [
         "main: transformer against base: better",
-        "is at least",
+        "by at least",
+        "95% interval",
         "Effect since the start",
         "Adjusted rates",
         "Raw rates",
         "Raw money",
         "Units by assigned arm",
+        "description, not evidence",
+        "Assigned and served",
         "Stages",
         "Assignment (SRM",
         "Not evidence",
@@ -49,7 +53,7 @@ def test_the_page_fits_and_wastes_no_line(page):
 
 
 def test_the_lower_bound_leads_the_effect():
-    table = report_view.effect_table(REPORT)
+    table = report_tables.effect_table(REPORT)
     assert list(table.columns[1:4]) == ["low", "estimate", "high"]
     assert [row[0] for row in table.rows] == ["P(profit)", "PnL/unit"]
 
@@ -63,7 +67,8 @@ def test_adjusted_rates_differ_by_the_estimate():
 def test_names_and_numbers_are_never_broken(page):
     report = deepcopy(REPORT)
     name = "a-very-long-arm-name-that-somebody-chose-in-a-hurry-and-regrets"
-    report["arms"][name] = report["arms"].pop("transformer")
+    for part in (report["arms"], report["window"]["arms"], report["served"]["arms"]):
+        part[name] = part.pop("transformer")
     report["arms"][name] |= {"pnl_usd": -1_234_567.891, "units": 1_234_567}
     text = page(report)
     assert name in text
@@ -74,15 +79,15 @@ def test_names_and_numbers_are_never_broken(page):
 def test_a_metric_in_money_has_no_rate_row():
     report = deepcopy(REPORT)
     report["effect"] = report["pnl_effect"]
-    assert [row[0] for row in report_view.effect_table(report).rows] == ["PnL/unit"]
-    assert list(report_view.adjusted_table(report).columns) == ["arm", "PnL/unit"]
+    assert [row[0] for row in report_tables.effect_table(report).rows] == ["PnL/unit"]
+    assert list(report_tables.adjusted_table(report).columns) == ["arm", "PnL/unit"]
 
 
-def test_a_window_is_shown_only_where_it_is_not_everything(page):
-    assert "window, not evidence" not in page()
+def test_the_window_says_what_it_is_and_what_it_covers(page):
+    assert "Last 7 days (description, not evidence): all units so far" in page()
     report = deepcopy(REPORT)
     report["window"]["covers_all"] = False
-    assert "Last 7 days (window, not evidence)" in page(report)
+    assert "Last 7 days (description, not evidence): units that ended since" in page(report)
 
 
 def test_alarms_and_warnings_are_said(page):
@@ -109,3 +114,30 @@ def test_csv_has_one_row_per_arm(abctl):
 def test_the_json_format_is_json(abctl):
     abctl("split", "set", "transformer", "0.1")
     assert json.loads(abctl("report", "--format", "json").out)["experiment"] == "main"
+
+
+@pytest.mark.parametrize(("form", "first"), [("md", "# main: "), ("html", "<!DOCTYPE html>")])
+def test_pages_are_printed_and_nothing_else(abctl, form, first):
+    abctl("split", "set", "transformer", "0.1")
+    told = abctl("report", "--format", form, "--by", "day")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.startswith(first)
+
+
+def test_json_contradicts_every_other_form(abctl):
+    assert abctl("report", "--json", "--format", "html").code == 2
+
+
+def test_a_past_moment_is_a_moment_and_past(abctl):
+    abctl("split", "set", "transformer", "0.1")
+    assert "--as-of" in abctl("report", "--as-of", "yesterday").sentence
+    assert "lies in the future" in abctl("report", "--as-of", "2099-01-01T00:00:00Z").sentence
+    assert "before 'main' was created" in abctl("report", "--as-of", "2020-01-01T00:00:00Z").sentence
+    now = json.loads(abctl("report", "--json").out)
+    then = json.loads(abctl("report", "--json", "--as-of", now["as_of"]).out)
+    assert then == now
+
+
+def test_help_says_which_report_reads_decisions(abctl):
+    told = " ".join(abctl("report", "--help").out.replace("│", " ").split())
+    assert "Without it no report reads decisions" in told

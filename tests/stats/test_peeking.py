@@ -13,7 +13,8 @@ from stats.centre import DECAY_PER_DAY, PRIOR_UNITS
 from stats.scale import blinded_variance, rate_variance, rho_of
 from stats.scores import Scores
 from stats.sequence import looks
-from stats.two_sample import pooled_z
+from stats.two_by_two import TwoByTwo
+from stats.two_proportion import pooled_z
 
 UNITS, EVERY, RUNS, ALPHA, PLAN = 800, 20, 500, 0.05, 2000
 ALLOWED = ALPHA + 2.0 * math.sqrt(ALPHA * (1.0 - ALPHA) / RUNS)
@@ -64,8 +65,8 @@ def test_rates_hold_five_percent_where_the_naive_test_alarms():
 def naive_alarm(treated, trades, wins):
     totals = [np.cumsum(np.where(treated == arm, values, 0)) for arm in (1, 0) for values in (wins, trades)]
     for at in range(EVERY - 1, UNITS, EVERY):
-        test = pooled_z(*(int(total[at]) for total in totals))
-        if test is not None and test.p < ALPHA:
+        test = pooled_z(TwoByTwo(*(int(total[at]) for total in totals)))
+        if test.p is not None and test.p < ALPHA:
             return True
     return False
 

@@ -1,0 +1,90 @@
+"""What a reader must know of the units before believing the table, as SQL tells it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from router.cohort import Cohort
+from router.splits import rfc3339
+from store.models import AliasChange
+from store.records import Experiment
+from store.unit_columns import UnitColumns
+
+
+def remarks(
+    experiment: Experiment,
+    columns: UnitColumns,
+    cohort: Cohort,
+    odd: dict[str, int],
+    promotions: Sequence[AliasChange],
+) -> list[str]:
+    """Oddities by how many, and arms whose model changed."""
+    counted = [
+        (
+            int(np.count_nonzero(columns.contaminated)),
+            "units were assigned to two arms: look for bots with changing started_at",
+        ),
+        (
+            int(columns.stale.sum()),
+            "decisions were made while the split could not be confirmed",
+        ),
+        (
+            int(cohort.late.sum()),
+            "units were reported after their attribution window: they stay missing",
+        ),
+        (
+            int(cohort.reused.sum()),
+            "units were asked about again after their maturity: give every episode an id of its own",
+        ),
+        (
+            int((columns.fill == "mixed").sum()),
+            "units have market outcomes of different fills: they are missing once their window has closed",
+        ),
+        (
+            int(cohort.beyond.sum()),
+            "units are left out because their money is no possible amount",
+        ),
+        (
+            odd["conflicts"],
+            "outcomes contradict an earlier one of the same key: the first counts",
+        ),
+        (
+            odd["stranger_outcomes"],
+            "market outcomes are of bots that made no decision in the unit: they are not counted",
+        ),
+    ]
+    said = (f"{n:,} {text}" for n, text in counted if n)
+    return [*said, *_model_changes(experiment, columns, promotions)]
+
+
+def other_fills(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
+    """Mature units that the report leaves out, and how to see them."""
+    others = Counter(columns.fill[cohort.mature & (columns.fill != fill)].tolist())
+    return [
+        f"{n:,} units with {other} fills are left out: this report judges {fill} fills;"
+        f" see them with --fill {other} (HTTP: ?fill={other})"
+        for other, n in sorted(others.items())
+    ]
+
+
+def _model_changes(
+    experiment: Experiment, columns: UnitColumns, promotions: Sequence[AliasChange]
+) -> list[str]:
+    """Arms that got another model after the first unit was bound: their units are not of one model."""
+    if not len(columns):
+        return []
+    first_us, last_us = int(columns.first_at_us.min()), experiment.archived_at_us
+    models_of: dict[str, str] = {}
+    changed_us: dict[str, int] = {}
+    for promoted in (p for p in promotions if p.alias == "champion"):
+        other = models_of.get(promoted.arm, promoted.model_id) != promoted.model_id
+        models_of[promoted.arm] = promoted.model_id
+        if other and promoted.at_us > first_us and (last_us is None or promoted.at_us < last_us):
+            changed_us[promoted.arm] = promoted.at_us
+    return [
+        f"the model of arm {arm} changed at {rfc3339(changed_us[arm])}: both models are pooled;"
+        " compare models in experiments of their own"
+        for arm in experiment.arms
+        if arm in changed_us
+    ]

@@ -1,0 +1,23 @@
+"""The effect of one metric on one set of units, with the tuning number that its plan or its pilot fixes."""
+
+from stats.centre import PRIOR_UNITS
+from stats.design import Design, History
+from stats.effect import Effect, Pair, effect
+from stats.scale import blinded_variance, rate_variance, rho_of
+from stats.scores import Scores, to_door
+from stats.status import Metric
+
+
+def metric_effect(design: Design, metric: Metric, scores: Scores, history: History) -> Effect:
+    """At the door: shares, or USD a unit."""
+    if metric != "pnl":
+        unit_variance: float | None = rate_variance()
+    elif history.pnl_sd_micro:
+        unit_variance = history.pnl_sd_micro**2
+    else:
+        unit_variance = blinded_variance(scores)
+    rho = None if unit_variance is None else rho_of(unit_variance, design.v_plan_units, design.alpha)
+    pair = Pair(
+        metric, design.treatment, design.control, design.alpha, history.prior(metric), PRIOR_UNITS, rho
+    )
+    return effect(scores, pair).scaled(to_door(metric))
