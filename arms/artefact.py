@@ -177,12 +177,15 @@ def _check(folder: Path, config: Config) -> None:
         raise ArtefactError(
             f"{folder / CONFIG}: format {config.format} is not {FORMAT}: export the model again"
         )
-    if not _ARM_NAME.fullmatch(config.arm):
-        raise ArtefactError(
-            f"{folder / CONFIG}: arm {config.arm!r} must be 1-63 of a-z, 0-9, _ and -, starting with a letter"
-        )
+    check_arm_name(config.arm, f"{folder / CONFIG}: ")
     if not 1 <= config.window <= 64:
         raise ArtefactError(f"{folder / CONFIG}: window {config.window} must lie in 1..64")
+
+
+def check_arm_name(arm: str, where: str = "") -> None:
+    """Raise unless it can be an arm's name. where: the place of the name, for what is said."""
+    if not _ARM_NAME.fullmatch(arm):
+        raise ArtefactError(f"{where}arm {arm!r} must be 1-63 of a-z, 0-9, _ and -, starting with a letter")
 
 
 def _id_of(contents: dict[str, bytes]) -> str:

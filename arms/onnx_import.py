@@ -2,11 +2,26 @@
 
 from pathlib import Path
 
-from arms.artefact import MAX_FILE_BYTES, Artefact, Config, Output, Trained, write_artefact
+import numpy as np
+
+from arms.artefact import (
+    MAX_FILE_BYTES,
+    Artefact,
+    Config,
+    Output,
+    Trained,
+    check_arm_name,
+    write_artefact,
+)
 from arms.errors import ActError, ArtefactError
 from arms.golden import golden_inputs, golden_of
 from arms.onnx_runtime import IMPORTED, ImportedArm, check_imported, session_of
 from arms.schema import StateSchema
+
+_REMEDY: dict[Output, str] = {
+    "probs": "a model that answers logits needs output=logits",
+    "logits": "logits must be finite for all states that the schema allows; mend the model",
+}
 
 
 def import_onnx(
@@ -16,6 +31,7 @@ def import_onnx(
 
     The golden answers are the model's own, so later loads notice any change of file or runtime.
     """
+    check_arm_name(arm)
     size = file.stat().st_size if file.is_file() else 0
     if not 0 < size <= MAX_FILE_BYTES:
         raise ArtefactError(f"{file} must be an ONNX file of 1 to {MAX_FILE_BYTES:,} bytes")
@@ -25,9 +41,10 @@ def import_onnx(
     check_imported(session, shape)
     histories, lengths = golden_inputs(schema, window)
     try:
-        acted = ImportedArm(session, file.name, shape, output).act(histories, lengths)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused in words
+            acted = ImportedArm(session, file.name, shape, output).act(histories, lengths)
     except ActError as error:
-        raise ArtefactError(f"{file} with output={output}: {error}; logits need output=logits") from error
+        raise ArtefactError(f"{file} with output={output}: {error}; {_REMEDY[output]}") from error
     config = Config(
         arm=arm, kind=IMPORTED, window=window, schema=schema.name, schema_hash=schema.hash, output=output,
         trained=Trained(origin=file.name),

@@ -25,7 +25,6 @@ from store.ingest import Shipment, ingest
 from store.journal import frame_bytes
 from store.records import Decision, MarketOutcome
 from store.sql import normal_url, open_engine, table_of
-from store.stamped import Stamped
 
 UNIT_TICKS = 150
 ROUNDS = 3
@@ -146,7 +145,7 @@ def measure(name: str, engine: Engine, count: int, batch: int) -> None:
     for turn in range(ROUNDS):
         pieces = shipments(count, f"a{turn}")
         ours = max(ours, count / seconds(partial(through_ingest, engine, pieces, batch)))
-        rows = [row_of(Stamped(decision(n, f"b{turn}"), f"b{turn}", n)) for n in range(count)]
+        rows = [row_of(decision(n, f"b{turn}"), f"b{turn}", n) for n in range(count)]
         theirs = max(theirs, count / seconds(partial(bare, engine, rows)))
     print(
         f"{name:<11}{ours:>10,.0f} decisions/s through ingest{theirs:>12,.0f} rows/s {bare.__name__:<16}"

@@ -1,11 +1,12 @@
 """Decisions while Redis or SQL is away: their rate, how long they take, and when all of them are in SQL.
 
-    python bench/outage.py [--away 60] [--how kill|hole|freeze] [--workers 1] [--connections 16]
+    python bench/outage.py [--away 60] [--how kill|hole|freeze] [--workers 1] [--connections 16] [--write]
 
 Starts its own PostgreSQL, Redis and service. First it asks as fast as it can (closed loop) for the rate, with
 everything there and with one server away; then at half of that rate by the clock (open loop, timed from the
 scheduled moment) for the latency. After every outage it goes on asking at half the rate and waits until SQL
 holds all that was answered during it. Half of the units are sent without their start: those need Redis.
+What the machine does beside it changes in such a time: so the reference is taken before each outage.
 """
 
 import argparse
@@ -13,8 +14,8 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,9 @@ import aiohttp
 import msgspec
 import numpy as np
 import psycopg
+import redis
+from carry.page import measured_on, write
+from speed.found import Finding, Section, at_least, text_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "chaos"))
 
@@ -33,6 +37,15 @@ UNIT_TICKS = 150
 UNITS_AT_ONCE = 32
 QUOTA_BYTES = 2 << 30
 SETTLED_TIMEOUT_S = 300.0
+RATE_KEPT, P99_MS, SETTLED_S, REDIS_MB = 0.8, 20.0, 30.0, 192
+"""Redis: 128 MiB of shipments, the bindings of this run, and its own tables."""
+HEADER = ("", "decisions/s", "of before", "p50 ms", "p99 ms", "failed")
+HEADING = """## Outages
+
+`python bench/outage.py --write`. One worker, its own PostgreSQL and Redis; bodies of 3 KB, half of the units
+sent without their start, which needs Redis. As fast as answers come over 16 connections, then by the clock at
+half that rate, timed from the scheduled moment; the load runs on the same cores.
+"""
 
 
 @dataclass(slots=True)
@@ -49,13 +62,15 @@ class Phase:
         """Answers a second."""
         return len(self.late_s) / self.seconds
 
-    def text(self, reference: "Phase") -> str:
-        """One line; the ratio is to the phase before anything was away."""
-        p50, p99 = np.percentile(np.array(self.late_s) * 1e3, [50, 99])
-        return (
-            f"{self.name:<34}{self.rate:>8,.0f}/s{self.rate / reference.rate:>8.2f}x"
-            f"{p50:>9.2f} ms{p99:>9.2f} ms{self.failed:>8}"
-        )
+    def late_ms(self, percent: float) -> float:
+        """A percentile of the time from the scheduled moment to the answer."""
+        return float(np.percentile(np.array(self.late_s) * 1e3, percent))
+
+    def cells(self, reference: "Phase") -> tuple[str, ...]:
+        """A line of the table; the ratio is to the phase before anything was away."""
+        ratio = f"{self.rate / reference.rate:.2f}x"
+        times = (f"{self.late_ms(percent):.2f}" for percent in (50, 99))
+        return (self.name, f"{self.rate:,.0f}", ratio, *times, str(self.failed))
 
 
 @dataclass(slots=True)
@@ -115,41 +130,74 @@ class Load:
         return phase
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """What one outage did. redis_mb: the most that Redis held since it began; settled_s: until SQL held all."""
+
+    name: str
+    before: Phase
+    before_half: Phase
+    closed: Phase
+    half: Phase
+    after: Phase
+    settled_s: float
+    answered: int
+    redis_mb: float
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table's lines."""
+        phases = (self.before, self.before_half, self.closed, self.half, self.after)
+        return [phase.cells(self.before) for phase in phases]
+
+    def findings(self) -> list[Finding]:
+        """The promises."""
+        p99_ms, settled_s = self.half.late_ms(99), self.settled_s
+        lost = sum(phase.failed for phase in (self.closed, self.half, self.after))
+        return [
+            at_least(f"decisions a second, {self.name}", self.closed.rate / self.before.rate, RATE_KEPT),
+            Finding(f"p99, {self.name}", f"under {P99_MS:g} ms", f"{p99_ms:.1f} ms", p99_ms < P99_MS),
+            Finding(
+                f"all {self.answered:,} in SQL, {self.name}",
+                f"within {SETTLED_S:g} s",
+                f"{settled_s:.0f} s",
+                settled_s <= SETTLED_S,
+            ),
+            Finding(f"refused or lost, {self.name}", "none", f"{lost:,}", lost == 0),
+            Finding(
+                f"memory of Redis, {self.name}",
+                f"under {REDIS_MB} MB",
+                f"{self.redis_mb:.0f} MB",
+                self.redis_mb < REDIS_MB,
+            ),
+        ]
+
+
 @dataclass(slots=True)
 class Bench:
-    """One service under load, and what was found."""
+    """One service under load."""
 
     site: Site
     load: Load
-    lines: list[str] = field(default_factory=list)
-    before: Phase = field(default_factory=lambda: Phase("nothing"))
+    before_s: float
 
-    def say(self, line: str) -> None:
-        """Prints at once: a run takes minutes."""
-        print(line, flush=True)
-
-    async def reference(self, seconds: float) -> float:
-        """The rate with everything there, and the latency at half of it; returns that half."""
-        await self.load.closed("warming up", 3.0)
-        self.before = await self.load.closed("everything there, closed loop", seconds)
-        rate = self.before.rate / 2
-        self.say(self.before.text(self.before))
-        half = await self.load.open("everything there, half the rate", seconds, rate)
-        self.say(half.text(self.before))
-        return rate
-
-    async def outage(self, what: str, how: str, seconds: float, rate: float) -> None:
-        """Half of the time as fast as possible, half of it at `rate`; then until SQL holds all of it."""
+    async def outage(self, what: str, how: str, seconds: float) -> Outage:
+        """The reference; half of the time as fast as possible, half of it by the clock at half the rate; then
+        until SQL holds all of it.
+        """
+        self.load.tag, name = f"{what}-{how}-before", f"{what} away ({how})"
+        before = await self.load.closed("everything there", self.before_s)
+        rate = before.rate / 2
+        before_half = await self.load.open("everything there, half the rate", self.before_s, rate)
         self.load.tag = f"{what}-{how}"
+        memory: list[float] = [0.0]
+        watching = asyncio.create_task(watch(self.site, memory))
         with away(self.site, what, how):
-            closed = await self.load.closed(f"{what} away ({how}), closed loop", seconds / 2)
-            half = await self.load.open(f"{what} away ({how}), half the rate", seconds / 2, rate)
-        self.say(closed.text(self.before))
-        self.say(half.text(self.before))
+            closed = await self.load.closed(name, seconds / 2)
+            half = await self.load.open(f"{name}, half the rate", seconds / 2, rate)
         answered = len(closed.late_s) + len(half.late_s)
-        settled_s, meanwhile = await self.settled(answered, rate)
-        self.say(meanwhile.text(self.before))
-        self.say(f"    all {answered:,} decisions of the outage are in SQL {settled_s:.0f} s after its end")
+        settled_s, after = await self.settled(answered, rate)
+        watching.cancel()
+        return Outage(name, before, before_half, closed, half, after, settled_s, answered, max(memory))
 
     async def settled(self, answered: int, rate: float) -> tuple[float, Phase]:
         """Seconds until that many decisions of the tag are in SQL, while questions go on at `rate`."""
@@ -165,6 +213,14 @@ class Bench:
         raise SystemExit(
             f"{tag}: not all of {answered:,} decisions are in SQL after {SETTLED_TIMEOUT_S:.0f} s"
         )
+
+
+async def watch(site: Site, memory_mb: list[float]) -> None:
+    """What Redis holds, once a second, while it answers."""
+    while True:
+        with suppress(redis.RedisError), site.redis_client() as client:
+            memory_mb.append(float(client.info("memory")["used_memory"]) / 1e6)
+        await asyncio.sleep(1.0)
 
 
 def in_sql(site: Site, tag: str) -> int:
@@ -196,22 +252,35 @@ def away(site: Site, what: str, how: str) -> Iterator[None]:
         server.start()
 
 
-async def run(asked: argparse.Namespace) -> None:
+async def run(asked: argparse.Namespace) -> list[Section]:
     """The reference, then an outage of each server in each of the ways that were asked for."""
     settings = {"ABCTL_JOURNAL_QUOTA_BYTES": str(QUOTA_BYTES), "ABCTL_SPLIT_LEAD_S": "2"}
     history = np.random.default_rng(1).uniform(0, 0.9, (20, 18)).round(4).tolist()
+    sections = []
     with postgres_site(1, workers=asked.workers, **settings) as site:
         site.send("PUT", "/v1/experiments/main/split", {"arm": "transformer", "share": "0.5"})
         timeout = aiohttp.ClientTimeout(total=10.0)
         connector = aiohttp.TCPConnector(limit=0)
         headers = {"content-type": "application/json"}
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as session:
-            bench = Bench(site, Load(site.url, session, asked.connections, history, "before"))
-            bench.say(f"{'':<34}{'rate':>10}{'ratio':>9}{'p50':>12}{'p99':>12}{'failed':>8}")
-            rate = await bench.reference(asked.before)
+            bench = Bench(site, Load(site.url, session, asked.connections, history, "warm"), asked.before)
+            await bench.load.closed("warming up", 3.0)
             for what in ("Redis", "SQL"):
-                for how in asked.how.split(","):
-                    await bench.outage(what, how, asked.away, rate)
+                outages = [await bench.outage(what, how, asked.away) for how in asked.how.split(",")]
+                sections.append(section_of(what, outages, asked.away))
+                print(f"{text_of(sections[-1])}\n", flush=True)
+    return sections
+
+
+def section_of(what: str, outages: Sequence[Outage], away_s: float) -> Section:
+    """All outages of one server."""
+    return Section(
+        f"outage-{what.lower()}",
+        f"{what} away for {away_s:g} s",
+        HEADER,
+        tuple(row for outage in outages for row in outage.rows()),
+        tuple(finding for outage in outages for finding in outage.findings()),
+    )
 
 
 def main() -> None:
@@ -224,7 +293,12 @@ def main() -> None:
     parser.add_argument("--how", default="kill", help="kill, hole, freeze, or several: kill,hole")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--connections", type=int, default=16)
-    asyncio.run(run(parser.parse_args()))
+    parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
+    asked = parser.parse_args()
+    print(f"{measured_on()}\n", flush=True)
+    sections = asyncio.run(run(asked))
+    if asked.write:
+        write("outage-heading", HEADING, sections)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """`abctl arm ...`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import DataDirOption, ExperimentOption, JsonOption
+
+if TYPE_CHECKING:
+    from cli.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Arms: what serves under which name.")
 
@@ -46,7 +49,10 @@ def add(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make your own ONNX file the model of an arm; name the arm in an experiment to give it units.
+    """Make your own ONNX file the model of a new arm; name the arm in an experiment to give it units.
+
+    An arm that serves a model, or that an open experiment names, gets another model by `abctl model import`
+    and `abctl model promote`, never by this.
 
     Example: abctl arm add mine my_policy.onnx --window 5 --output logits
     """
@@ -57,6 +63,8 @@ def add(
     from cli.terminal import print_json, say
 
     settings = read_settings(data_dir=data_dir)
+    flags = f"--arm {name} --window {window} --output {output}"
+    _check_is_new(settings, name, f"`abctl model import {onnx} {flags}` and `abctl model promote ID`")
     with wrapped_onnx(name, onnx, window, output) as folder, writing(settings) as engine:
         model_id = register_folder(engine, folder, actor())
         make_champion(engine, model_id, name, f"added from {onnx.name}")
@@ -64,3 +72,22 @@ def add(
         print_json({"arm": name, "model": model_id})
     else:
         say(f"arm {name} serves model {model_id}; name it in an experiment's arms to give it units")
+
+
+def _check_is_new(settings: "Settings", name: str, remedy: str) -> None:
+    """Raises Conflict where the name is somebody's: a live experiment's arm is never replaced unasked."""
+    from cli.database import looking
+    from cli.failures import Conflict
+    from cli.settings import MAIN
+    from cli.starters import STARTERS
+    from store import experiments, models
+
+    uses = f"is an arm of experiment {MAIN}" if name in STARTERS else ""
+    with looking(settings) as connection:
+        if connection is not None:
+            model = models.champions(connection).get(name)
+            keys = [e.key for e in experiments.every(connection) if name in e.arms and not e.archived_at_us]
+            uses = f"is an arm of experiment {', '.join(keys)}" if keys else uses
+            uses = f"serves model {model[:12]}" if model else uses
+    if uses:
+        raise Conflict(f"arm {name} {uses} already: give it this model with {remedy}, or choose another name")

@@ -49,7 +49,7 @@ def info(
     if as_json:
         print_json(asdict(found))
     else:
-        show(Table(str(recording), ["", ""], _rows(found), left=2, wraps=1))
+        show(Table(str(recording), ["", ""], _rows(found), left=2, wraps=(1,)))
 
 
 def _rows(found: "RecordingInfo") -> list[list[str]]:

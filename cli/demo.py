@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import JsonOption
-from cli.terminal import WIDTH, say
+from cli.terminal import WIDTH, note, say
 
 if TYPE_CHECKING:
     from cli.demo_course import DemoCourse
@@ -62,12 +62,16 @@ def demo(
     from cli.terminal import print_json
 
     began = time.monotonic()
-    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
-        facts = _played(course, directory, epochs)
-        seconds = time.monotonic() - began
-        _heading(f"Done in {seconds:.0f} s. Type next:")
-        _say_next(f"--data-dir {facts['data_dir']}")
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            course = simulated_demo(markets, seed) if data is None else recorded_demo(data, directory, seed)
+            facts = _played(course, directory, epochs)
+            seconds = time.monotonic() - began
+            _heading(f"Done in {seconds:.0f} s. Type next:")
+            _say_next(f"--data-dir {facts['data_dir']}")
+    except KeyboardInterrupt:
+        note(f"\nabctl: interrupted: nothing of the demo runs any more; what it made stays in {directory}")
+        raise
     if as_json:
         print_json({**facts, "seconds": round(seconds, 3)})
 

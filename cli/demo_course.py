@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from abctl_client.client import Client
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from arms.training import Epoch, TrainingConfig
 from cli.failures import CommandFailed
@@ -154,16 +161,20 @@ def _day(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d")
 
 
-def train_both(course: DemoCourse, folder: Path, epochs: int) -> dict[str, Path]:
-    """Trains base and transformer with a progress bar; arm -> artefact folder."""
-    columns = (
-        TextColumn("   {task.description}"),
+def progress_columns() -> tuple[ProgressColumn, ...]:
+    """Of the bar: who learns, how far it is, what it says; brackets in that are no markup."""
+    return (
+        TextColumn("   {task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[said]}", markup=False),
     )
-    with Progress(*columns) as bar:
+
+
+def train_both(course: DemoCourse, folder: Path, epochs: int) -> dict[str, Path]:
+    """Trains base and transformer with a progress bar; arm -> artefact folder."""
+    with Progress(*progress_columns()) as bar:
         return {
             arm: _trained(course, TrainingConfig(epochs=epochs, seed=course.seed), arm, folder / arm, bar)
             for arm in ("base", "transformer")

@@ -45,7 +45,7 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
         print_json([asdict(f) for f in findings])
     else:
         rows = [[f.name, f.state, f.text] for f in findings]
-        show(Table("", ["check", "state", ""], rows, left=3, wraps=2))
+        show(Table("", ["check", "state", ""], rows, left=3, wraps=(2,)))
     if any(f.state == "bad" for f in findings):
         raise typer.Exit(UNAVAILABLE)
 

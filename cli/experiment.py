@@ -26,7 +26,7 @@ def create(
     Example: abctl experiment create experiment.toml
     """
     from cli.gateway import gateway
-    from cli.terminal import print_json, say
+    from cli.terminal import note, print_json, say
 
     fields = _read_toml(file)
     with gateway(_settings(data_dir, url)) as facts:
@@ -36,6 +36,8 @@ def create(
     else:
         arms = ", ".join(created["arms"])
         say(f"experiment {created['key']}: {arms}; control {created['control']} has all units")
+    for warning in created.get("warnings", ()):
+        note(f"(warning: {warning})")
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def list_(data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOp
         ]
         for e in found
     ]
-    show_table(Table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5))
+    show_table(Table("", ["experiment", "arms", "control", "metric", "state"], rows, left=5, wraps=(1,)))
 
 
 @app.command()

@@ -1,14 +1,32 @@
-"""How commands fail: one sentence on stderr and a documented exit code.
+"""How commands fail: a documented exit code, and one sentence on stderr; with --json a JSON object in one line.
 
 0 done | 1 a fault of abctl itself | 2 wrong usage | 3 refused: the input breaks a rule
 4 not found | 5 conflict: somebody else was first | 6 unavailable: service, SQL or Redis does not answer
 130 interrupted (Ctrl-C) | 141 the reader of our output has gone
 """
 
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
 from cli.masking import masked, one_line
+
+if TYPE_CHECKING:
+    from typer import BadParameter
 
 OK, FAULT, USAGE, REFUSED, NOT_FOUND, CONFLICT, UNAVAILABLE = range(7)
 INTERRUPTED, READER_GONE = 130, 141
+KINDS = {
+    FAULT: "fault",
+    USAGE: "usage",
+    REFUSED: "refused",
+    NOT_FOUND: "not_found",
+    CONFLICT: "conflict",
+    UNAVAILABLE: "unavailable",
+}
+"""What programs are told that an exit code means. An interruption needs no words."""
 
 
 class CommandFailed(Exception):
@@ -71,6 +89,40 @@ def exit_code_of(error: Exception) -> int | None:
     return next((code for name, code in _BY_NAME.items() if name in names), None)
 
 
+Tell = Callable[[Exception], int]
+
+
+def told_to_people(error: Exception) -> int:
+    """Says it in one sentence; the exit code. A fault of our own is raised again, for its traceback."""
+    code = exit_code_of(error)
+    if code is None:
+        raise error
+    if code == USAGE:
+        cast("BadParameter", error).show()
+    else:
+        sys.stderr.write(f"abctl: {sentence_of(error)}\n")
+    return code
+
+
+def told_to_programs(error: Exception) -> int:
+    """Says it as JSON in one line, the last one on stderr; the exit code. A traceback comes before it."""
+    code = exit_code_of(error)
+    if code is None:
+        traceback.print_exception(error)
+        code = FAULT
+    said = {"kind": KINDS[code], "exit_code": code, "message": sentence_of(error)}
+    sys.stderr.write(json.dumps({"error": said}) + "\n")
+    return code
+
+
+def sentence_in(said: str) -> str:
+    """What a command that failed said on stderr, told either way, for people."""
+    try:
+        return str(json.loads(said.splitlines()[-1])["error"]["message"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return said
+
+
 def sentence_of(error: Exception) -> str:
     """The error in one line, without secrets."""
     return one_line(masked(_said(error)))
@@ -83,20 +135,25 @@ def _said(error: Exception) -> str:
         said = getattr(error, "orig", None) or error
         text = str(said).split("\n")[0]
         return f"the database: {text}; check ABCTL_DATABASE_URL, for example postgresql://user@host/abctl"
+    if type(error).__module__.startswith("typer"):
+        return " ".join(cast("BadParameter", error).format_message().split())
     return " ".join(str(getattr(error, "detail", None) or error).split())
 
 
 # By name, so that `abctl --help` need not import what raises them. The first that fits counts.
 _BY_NAME = {
+    "UsageError": USAGE,
     "UnknownExperiment": NOT_FOUND,
     "UnknownModel": NOT_FOUND,
     "UnknownDecision": NOT_FOUND,
     "UnknownArm": NOT_FOUND,
     "UnknownVersion": NOT_FOUND,
     "UnknownKey": NOT_FOUND,
+    "ArchivedExperiment": CONFLICT,
     "SplitMoved": CONFLICT,
     "ExperimentInUse": CONFLICT,
     "KeyTaken": CONFLICT,
+    "MomentPruned": CONFLICT,
     "DataDirLocked": CONFLICT,
     "StoreUnavailable": UNAVAILABLE,
     "StoreError": REFUSED,

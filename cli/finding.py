@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import urllib.error
 import urllib.request
 from typing import Any
@@ -104,6 +105,22 @@ def _missing(error: urllib.error.HTTPError) -> str:
 
 
 def actor() -> str:
-    """Who changes things here: ABCTL_ACTOR, else the user's name, in ASCII as HTTP headers need it."""
-    name = os.environ.get("ABCTL_ACTOR") or os.environ.get("USER") or "unknown"
-    return "".join(c for c in name if c.isascii() and c.isprintable())[:100].strip() or "unknown"
+    """Who changes things here: ABCTL_ACTOR, else USER, else the account, else its number.
+
+    In ASCII, as HTTP headers need it; a name that has none of it is left out. Neither cron nor a container
+    need have USER, and a container's account need have no name.
+    """
+    told = (os.environ.get("ABCTL_ACTOR"), os.environ.get("USER"), _account(os.getuid()))
+    names = (_ascii(name or "") for name in told)
+    return next((name for name in names if name), f"uid {os.getuid()}")
+
+
+def _account(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _ascii(name: str) -> str:
+    return "".join(c for c in name if c.isascii() and c.isprintable())[:100].strip()

@@ -4,19 +4,23 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from cli.database import found, nothing_yet, opened_engine, settle, shown
-from cli.finding import actor, call, is_locked, service_url
+from cli.finding import TIMEOUT_S, actor, call, is_locked, service_url
 from cli.settings import MAIN, Settings
+from cli.starters import STARTERS
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from router.assignment import History
-    from store.records import Experiment, Fill
+    from router.question import Question
+    from store.records import Experiment
 
 LOCK_PATIENCE_S = 5.0
+LOOK_BACK_S = 600.0
+"""How long a service may take to read all decisions of an experiment."""
 Shape = dict[str, Any]
 
 
@@ -37,15 +41,15 @@ class Gateway(Protocol):
         ...
 
     def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
-        """Gives an arm a share; the new split."""
+        """Gives an arm a share; the newest split, with `changed` and `warnings`."""
         ...
 
     def restore(self, key: str, version: int, reason: str) -> Shape:
-        """Reinstates a version; the new split."""
+        """Reinstates a version; the newest split, with `changed` and `warnings`."""
         ...
 
-    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
-        """The report; fill: which kind is judged, None for that of the first mature unit."""
+    def report(self, question: "Question") -> Shape:
+        """The report, of now or of a past moment."""
         ...
 
     def experiments(self) -> list[Shape]:
@@ -53,7 +57,7 @@ class Gateway(Protocol):
         ...
 
     def put_experiment(self, fields: Shape) -> Shape:
-        """Creates or redefines an experiment."""
+        """Creates or redefines an experiment; the experiment, with `warnings`."""
         ...
 
     def archive(self, key: str) -> None:
@@ -85,9 +89,15 @@ class ThroughService:
     def restore(self, key: str, version: int, reason: str) -> Shape:
         return dict(self._call("PUT", key, "/split", {"restore": version, "reason": reason}))
 
-    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
-        asked = f"&fill={fill}" if fill else ""
-        return dict(self._call("GET", key, f"/report?days={days}{asked}"))
+    def report(self, question: "Question") -> Shape:
+        from router.splits import rfc3339
+
+        as_of = None if question.as_of_us is None else rfc3339(question.as_of_us)
+        asked = {"days": question.days, "fill": question.fill, "by": question.by, "as_of": as_of}
+        words = urlencode({name: value for name, value in asked.items() if value is not None})
+        address = f"/v1/experiments/{quote(question.key, safe='')}/report?{words}"
+        patience_s = TIMEOUT_S if as_of is None else LOOK_BACK_S
+        return dict(call(self._settings, self._url, "GET", address, timeout_s=patience_s))
 
     def experiments(self) -> list[Shape]:
         return list(self._call("GET", "", "")["experiments"])
@@ -123,22 +133,22 @@ class DirectlyOnSql:
 
     def set_share(self, key: str, arm: str, share: str, reason: str) -> Shape:
         from router import change
-        from router.splits import split_shape
 
         by = change.By(actor(), reason)
-        return split_shape(change.set_share(self._engine, key, arm, share, by, self._clock, self._lead_us))
+        made = change.set_share(self._engine, key, arm, share, by, self._clock, self._lead_us)
+        return change.shape(self._engine, made, STARTERS)
 
     def restore(self, key: str, version: int, reason: str) -> Shape:
         from router import change
-        from router.splits import split_shape
 
         by = change.By(actor(), reason)
-        return split_shape(change.restore(self._engine, key, version, by, self._clock, self._lead_us))
+        made = change.restore(self._engine, key, version, by, self._clock, self._lead_us)
+        return change.shape(self._engine, made, STARTERS)
 
-    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
-        from router.report import build_report
+    def report(self, question: "Question") -> Shape:
+        from router.report import report_of
 
-        return build_report(self._engine, key, days, self._clock(), fill)
+        return report_of(self._engine, question, self._clock())
 
     def experiments(self) -> list[Shape]:
         import msgspec
@@ -152,12 +162,14 @@ class DirectlyOnSql:
         import msgspec
 
         from router.snapshot import first_split
+        from router.vacancy import warnings_of_arms
         from store import experiments
 
         experiment = _defined(fields, self._clock())
         split = first_split(experiment, actor())
         experiments.create(self._engine, experiment, split, actor(), self._journals)
-        return dict(msgspec.json.decode(msgspec.json.encode(experiment)))
+        warnings = warnings_of_arms(self._engine, experiment, STARTERS)
+        return {**msgspec.json.decode(msgspec.json.encode(experiment)), "warnings": warnings}
 
     def archive(self, key: str) -> None:
         from store import experiments
@@ -224,9 +236,9 @@ class NothingYet:
             splits.restore(self._rehearse(key)[1], version, change)
         return self._founded().restore(key, version, reason)
 
-    def report(self, key: str, days: int, fill: "Fill | None" = None) -> Shape:
-        self._known(key)
-        return self._now().report(key, days, fill)
+    def report(self, question: "Question") -> Shape:
+        self._known(question.key)
+        return self._now().report(question)
 
     def experiments(self) -> list[Shape]:
         return [] if self._made is None else self._made.experiments()

@@ -66,7 +66,7 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     if not keys:
         note("no key yet: the service is open to this machine alone")
     columns = ["name", "scopes", "experiment", "made", "by", "revoked"]
-    show(Table("", columns, [_row(key) for key in keys], left=6))
+    show(Table("", columns, [_row(key) for key in keys], left=6, wraps=(1, 4)))
 
 
 @app.command()
@@ -108,8 +108,8 @@ def _shape(key: "ApiKey") -> dict[str, object]:
 
 
 def _row(key: "ApiKey") -> list[object]:
-    from cli.terminal import time_text
+    from cli.terminal import minute_text
 
-    ended = None if key.revoked_at_us is None else time_text(key.revoked_at_us)
-    made = time_text(key.created_at_us)
+    ended = None if key.revoked_at_us is None else minute_text(key.revoked_at_us)
+    made = minute_text(key.created_at_us)
     return [key.name, " ".join(key.scopes), key.experiment or "all", made, key.created_by, ended]

@@ -1,6 +1,7 @@
 """Kills an arm by whatever way is left: the service, else the KILL file that every worker polls."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,51 +15,62 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3.0
 
 
-def kill_arm(settings: "Settings", arm: str, reason: str) -> str:
-    """Kills; returns which way was taken."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Which way was taken, in words. is_new: False where the arm was in that state already."""
+
+    where: str
+    is_new: bool
+
+
+def kill_arm(settings: "Settings", arm: str, reason: str) -> Way:
+    """Kills."""
     from router import kills
     from store.clock import wall_clock_us
 
-    def by_file() -> None:
+    def by_file() -> bool:
         _check_place(settings)
         _check_name(settings, arm)
         kill = kills.Kill(settings.experiment, arm, wall_clock_us(), actor(), reason)
-        kills.add_kill(settings.place.root, kill)
+        made = kills.add_kill(settings.place.root, kill)
         kills.note_change(settings.place, kill, "killed")
+        return made.is_new
 
     return _changed(settings, {"arm": arm, "state": "killed", "reason": reason}, by_file)
 
 
-def lift_arm(settings: "Settings", arm: str, reason: str) -> str:
-    """Lifts; returns which way was taken."""
+def lift_arm(settings: "Settings", arm: str, reason: str) -> Way:
+    """Lifts, where there is something to lift."""
     from router import kills
     from store.clock import wall_clock_us
 
-    def by_file() -> None:
+    def by_file() -> bool:
         lifted = kills.Kill(settings.experiment, arm, wall_clock_us(), actor(), reason)
         _check_place(settings)
-        kills.lift_kill(settings.place.root, settings.experiment, arm)
-        kills.note_change(settings.place, lifted, "lifted")
+        made = kills.lift_kill(settings.place.root, settings.experiment, arm)
+        if made.is_new:
+            kills.note_change(settings.place, lifted, "lifted")
+        return made.is_new
 
     return _changed(settings, {"arm": arm, "state": "lifted", "reason": reason}, by_file)
 
 
-def _changed(settings: "Settings", body: dict[str, str], by_file: Callable[[], None]) -> str:
+def _changed(settings: "Settings", body: dict[str, str], by_file: Callable[[], bool]) -> Way:
     """A service of this data directory that does not answer, or wants a key, is no obstacle: the directory is
     ours. One at a URL has no other way."""
     url = service_url(settings)
     if url is not None:
         path = f"/v1/experiments/{quote(settings.experiment, safe='')}/kill"
         try:
-            call(settings, url, "PUT", path, body, TIMEOUT_S)
+            answer = call(settings, url, "PUT", path, body, TIMEOUT_S)
         except (NotAllowed, Unavailable):
             if settings.url:
                 raise
         else:
-            return f"through the service at {url}"
-    by_file()
+            return Way(f"through the service at {url}", bool(answer.get("changed", True)))
+    is_new = by_file()
     when = "polls 4 times a second" if is_locked(settings.place) else "reads at its start; none runs now"
-    return f"by the KILL file in {settings.data_dir}, which a service there {when}"
+    return Way(f"by the KILL file in {settings.data_dir}, which a service there {when}", is_new)
 
 
 def _check_place(settings: "Settings") -> None:

@@ -1,11 +1,12 @@
 """The `abctl` command. Commands import what they need when they run, so that `--help` is quick."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
 from cli import arm, data, db, demo, doctor, experiment, key, model, report, serve, split, status
-from cli.failures import INTERRUPTED, exit_code_of, sentence_of
+from cli.failures import INTERRUPTED, Tell, told_to_people, told_to_programs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,14 +32,18 @@ app.add_typer(db.app, name="db")
 
 
 def main() -> None:
-    """The console script: a failure is one sentence on stderr and a documented exit code."""
+    """The console script: a failure is one line on stderr and a documented exit code."""
+    tell = _tell_of(sys.argv[1:])
     try:
-        app()
+        code = app(standalone_mode=False)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except Exception as error:
-        code = exit_code_of(error)
-        if code is None:
-            raise
-        sys.stderr.write(f"abctl: {sentence_of(error)}\n")
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a fault of ours is raised again, or told with its traceback
+        code = tell(error)
+    if code:
         sys.exit(code)
+
+
+def _tell_of(words: Sequence[str]) -> Tell:
+    """How failures are told: wherever --json stands, a program reads, and also where its place is wrong."""
+    return told_to_programs if "--json" in words else told_to_people

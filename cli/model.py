@@ -182,11 +182,11 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 def _row(entry: "ModelEntry", is_champion: bool) -> list[object]:
     import json
 
-    from cli.terminal import time_text
+    from cli.terminal import minute_text
 
     facts = json.loads(entry.facts)
     preset, serves = facts.get("preset") or None, "yes" if is_champion else None
-    registered = time_text(entry.created_at_us)
+    registered = minute_text(entry.created_at_us)
     return [entry.id[:12], entry.arm, facts["kind"], preset, facts["window"], serves, registered]
 
 

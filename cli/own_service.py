@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.failures import CommandFailed, Unavailable
+from cli.failures import CommandFailed, Unavailable, sentence_in
 from store.data_dir import DataDir, read_service
 
 START_TIMEOUT_S = 60.0
@@ -90,7 +90,7 @@ class OwnService:
             timeout=300,
         )
         if done.returncode != 0:
-            said = done.stderr.strip() or done.stdout.strip()
+            said = sentence_in(done.stderr.strip()) or done.stdout.strip()
             raise CommandFailed(f"abctl {' '.join(words)} failed: {said}")
         return done.stdout
 

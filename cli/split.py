@@ -1,15 +1,22 @@
 """`abctl split ...`."""
 
+import re
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cli.asked import Asked, with_asked
 from cli.options import ReasonOption, WaitOption
 
+if TYPE_CHECKING:
+    from cli.killing import Way
+
 Shape = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, help="Show and change which share of units each arm gets.")
+_SHARES_WIDTH = 26
+_NEGATIVE = re.compile(r"-[0-9.]+")
 ShareArgument = Annotated[str, typer.Argument(help="Share of units, 0 to 1, a multiple of 0.000001.")]
 
 
@@ -31,7 +38,15 @@ def show(asked: Asked) -> None:
     note(f"({where})")
 
 
-@app.command(name="set")
+class _ShareCommand(TyperCommand):
+    """A negative number is a share, to be refused as one, and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(_NEGATIVE.fullmatch(word) for word in args)
+        return super().parse_args(ctx, args)
+
+
+@app.command(name="set", cls=_ShareCommand)
 @with_asked
 def set_(
     asked: Asked,
@@ -104,7 +119,7 @@ def history(asked: Asked) -> None:
         for s in splits
     ]
     columns = ["v", "in force from", "shares", "by", "why"]
-    show_table(Table(f"Split of {settings.experiment}", columns, rows, left=5, wraps=4))
+    show_table(Table(f"Split of {settings.experiment}", columns, rows, left=5, wraps=(3, 4)))
 
 
 @app.command()
@@ -123,10 +138,10 @@ def kill(
     from cli.killing import kill_arm
 
     settings = asked.settings()
-    where = kill_arm(settings, arm, reason)
+    way = kill_arm(settings, arm, reason)
     told = f"{arm} is killed in {settings.experiment} and serves nothing from 0.25 s after now"
-    shape = _kill_shape(settings.experiment, arm, "killed")
-    _told(f"{told}; lift it: abctl split lift {arm}", where, shape, asked.as_json)
+    shape = _kill_shape(settings.experiment, arm, "killed", way)
+    _told(f"{told}; lift it: abctl split lift {arm}", way.where, shape, asked.as_json)
 
 
 @app.command()
@@ -143,16 +158,18 @@ def lift(
     from cli.killing import lift_arm
 
     settings = asked.settings()
-    where = lift_arm(settings, arm, reason)
-    shape = _kill_shape(settings.experiment, arm, "lifted")
-    _told(f"{arm} may serve again in {settings.experiment}", where, shape, asked.as_json)
+    way = lift_arm(settings, arm, reason)
+    again = f"{arm} may serve again in {settings.experiment}"
+    never = f"{arm} was not killed in {settings.experiment}: nothing is changed"
+    shape = _kill_shape(settings.experiment, arm, "lifted", way)
+    _told(again if way.is_new else never, way.where, shape, asked.as_json)
 
 
-def _kill_shape(experiment: str, arm: str, state: str) -> dict[str, str]:
-    return {"experiment": experiment, "arm": arm, "state": state}
+def _kill_shape(experiment: str, arm: str, state: str, way: "Way") -> Shape:
+    return {"experiment": experiment, "arm": arm, "state": state, "changed": way.is_new}
 
 
-def _told(sentence: str, where: str, shape: dict[str, str], as_json: bool) -> None:
+def _told(sentence: str, where: str, shape: Shape, as_json: bool) -> None:
     from cli.terminal import note, print_json, say
 
     if as_json:
@@ -169,17 +186,24 @@ def _effective_us(split: Shape) -> int:
 
 
 def _weights(split: Shape) -> str:
+    """In one line where that is short, else a line an arm."""
     from cli.terminal import share_text
 
-    return "  ".join(f"{arm} {share_text(share)}" for arm, share in split["weights"].items())
+    parts = [f"{arm} {share_text(share)}" for arm, share in split["weights"].items()]
+    line = "  ".join(parts)
+    return line if len(line) <= _SHARES_WIDTH else "\n".join(parts)
 
 
 def _announce(split: Shape, where: str) -> None:
     from cli.terminal import note, time_text
 
-    at = time_text(_effective_us(split))
     note(f"({where})")
-    note(f"(version {split['version']} is in force everywhere from {at} on)")
+    if split.get("changed", True):
+        note(f"(version {split['version']} is in force everywhere from {time_text(_effective_us(split))} on)")
+    else:
+        note(f"(version {split['version']} says so already: nothing is changed)")
+    for warning in split.get("warnings", ()):
+        note(f"(warning: {warning})")
 
 
 def _wait_for(split: Shape) -> None:

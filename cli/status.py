@@ -100,14 +100,26 @@ def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str,
     from store.oddities import odd_counts
 
     newest = experiments.splits(connection, experiment.key)[-1]
+    weights = experiments.weights(newest)
     return {
         "key": experiment.key,
         "archived": experiment.archived_at_us is not None,
-        "split": {arm: experiments.weights(newest).get(arm, 0.0) for arm in experiment.arms},
+        "split": {arm: weights.get(arm, 0.0) for arm in experiment.arms},
         "split_version": newest.version,
+        "warnings": [] if experiment.archived_at_us else _vacancies(connection, experiment, weights),
         "arms": totals.by_arm(connection, experiment.key),
         **odd_counts(connection, experiment.key),
     }
+
+
+def _vacancies(connection: "Connection", experiment: "Experiment", weights: dict[str, float]) -> list[str]:
+    """Arms that get units and have no model; those that ship with one have it from the first start on."""
+    from cli.starters import STARTERS
+    from router.vacancy import vacancies, with_a_share
+    from store import models
+
+    served = {*models.champions(connection), *STARTERS}
+    return [str(vacancy) for vacancy in with_a_share(vacancies(experiment, weights, served))]
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -152,6 +164,8 @@ def _show_experiment(experiment: dict[str, Any]) -> None:
     title = f"{experiment['key']}, split version {experiment['split_version']}{state}"
     say("")
     show(Table(title, ["arm", "share", *COUNTS], rows))
+    for warning in experiment["warnings"]:
+        paragraph(f"! {warning}", "yellow")
     odd = {name: experiment[name] for name in ODD}
     if any(odd.values()):
         paragraph(f"! {words_of(odd)}", "yellow")

@@ -6,24 +6,50 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from cli.failures import READER_GONE
+from cli.masking import one_line
+from router.report_words import percent, points, share_text, signed_usd, time_text, usd, words_of
+
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
+
+__all__ = [
+    "WIDTH",
+    "Table",
+    "minute_text",
+    "note",
+    "paragraph",
+    "percent",
+    "points",
+    "print_json",
+    "say",
+    "share_text",
+    "show",
+    "signed_usd",
+    "time_text",
+    "usd",
+    "width",
+    "words_of",
+]
 
 WIDTH = 80
+_FOLDED = 12
+"""What is left of a column that folds where the others need the room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first `left` columns are aligned left, the others right. wraps: the column that may fold."""
+    """The first `left` columns are aligned left, the others right. wraps: the columns that may fold."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     left: int = 1
-    wraps: int | None = None
+    wraps: Sequence[int] = ()
 
 
 def say(text: str) -> None:
@@ -50,36 +76,50 @@ def paragraph(text: str, style: str = "") -> None:
     """Text wrapped to the terminal."""
     from rich.text import Text
 
-    say(_rendered(Text(text, style=style), width()))
+    say(_rendered(Text(_plain(text), style), width()))
+
+
+def _plain(text: str) -> str:
+    """The text as a rich Text may hold it: no bracket in that is markup; here no escape moves the cursor."""
+    return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def show(table: Table) -> None:
-    """A table as wide as its content, so that no name and no number is ever broken."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as Grid
+    """A table that breaks no name and no number: only the columns that may fold are ever folded.
 
-    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for i, name in enumerate(table.columns):
-        grid.add_column(
-            name,
-            justify="left" if i < table.left else "right",
-            no_wrap=i != table.wraps,
-            overflow="fold",
-        )
-    for row in table.rows:
-        grid.add_row(*("-" if cell is None else str(cell) for cell in row))
+    Where it would be wider than the terminal its columns stand closer; then it is as wide as it must be.
+    """
     if table.title:
         paragraph(table.title, "bold")
-    say(_rendered(grid, width() if table.wraps is not None else max(width(), _natural(grid))))
+    rows = (table.columns, *table.rows)
+    cells = [[_plain("-" if cell is None else str(cell)) for cell in row] for row in rows]
+    padding = 1 if _least(table, cells, 2) <= width() else 0
+    say(_rendered(_grid(table, cells, padding), max(width(), _least(table, cells, 1 + padding))))
 
 
-def _natural(grid: object) -> int:
-    """How many columns the content needs."""
-    from rich.console import Console
-    from rich.measure import Measurement
+def _grid(table: Table, cells: list[list[str]], padding: int) -> "Grid":
+    """cells: the heads of the columns, then the rows."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+    from rich.text import Text
 
-    wide = Console(width=10_000)
-    return Measurement.get(wide, wide.options, grid).maximum  # type: ignore[arg-type]
+    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, padding))
+    for i, name in enumerate(cells[0]):
+        justify: Literal["left", "right"] = "left" if i < table.left else "right"
+        grid.add_column(Text(name), justify=justify, no_wrap=i not in table.wraps, overflow="fold")
+    for row in cells[1:]:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _least(table: Table, cells: list[list[str]], gap: int) -> int:
+    """How many columns of the terminal it needs once everything that may fold has. gap: between columns."""
+    from rich.cells import cell_len
+
+    columns = zip(*cells, strict=True)
+    natural = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
+    folded = [min(n, _FOLDED) if i in table.wraps else n for i, n in enumerate(natural)]
+    return sum(folded) + gap * (len(folded) - 1)
 
 
 def _rendered(content: object, columns: int) -> str:
@@ -100,40 +140,6 @@ def width() -> int:
     return min(WIDTH, os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH)
 
 
-def time_text(at_us: int) -> str:
-    """2026-01-05 09:57:29Z."""
-    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def percent(value: float | None, digits: int = 1) -> str | None:
-    """62.5%."""
-    return None if value is None else f"{100 * value:.{digits}f}%"
-
-
-def points(value: float | None) -> str | None:
-    """A difference of shares in percentage points: +27.7 pp."""
-    return None if value is None else f"{100 * value:+.1f} pp"
-
-
-def share_text(value: float) -> str:
-    """A share as a percentage with as many digits as it has."""
-    return f"{100 * value:.4f}".rstrip("0").rstrip(".") + "%"
-
-
-def usd(value: float | None) -> str | None:
-    """-$1,234.50; below ten cents four decimals: $0.0385."""
-    return None if value is None else ("-" if value < 0 else "") + _dollars(abs(value))
-
-
-def signed_usd(value: float | None) -> str | None:
-    """A difference of money: +$1.54."""
-    return None if value is None else ("-" if value < 0 else "+") + _dollars(abs(value))
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.4f}" if 0 < amount < 0.1 else f"${amount:,.2f}"
-
-
-def words_of(counts: dict[str, int]) -> str:
-    """3 parked outcomes, 1 dead letters; only what is not 0, or "nothing"."""
-    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n) or "nothing"
+def minute_text(at_us: int) -> str:
+    """2026-01-05 09:57Z, for tables with little room."""
+    return f"{time_text(at_us)[:16]}Z"

@@ -132,7 +132,8 @@ def _micro(ticks: pl.DataFrame, names: tuple[str, ...]) -> NDArray[np.int64]:
 def _read(path: Path, schema: pl.Schema) -> pl.DataFrame:
     if not path.is_file():
         raise RecordingError(
-            f"{path} is missing: a recording is a folder with ticks.parquet and markets.parquet"
+            f"{path} is missing: a recording is a folder with ticks.parquet and markets.parquet,"
+            " made of CSV files by `abctl data import CSV_FOLDER RECORDING`"
         )
     try:
         frame = pl.read_parquet(path)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from router import metrics
 from router.admin import admin_routes
 from router.errors import (
+    ArchivedExperiment,
     BadHistory,
     BadKillFile,
     BadPattern,
@@ -35,10 +36,12 @@ from router.service import Service
 from store.errors import (
     BadExport,
     BadKey,
+    BadMoment,
     DataDirLocked,
     ExperimentInUse,
     JournalFull,
     KeyTaken,
+    MomentPruned,
     NotExported,
     RecordTooLarge,
     SchemaTooNew,
@@ -62,8 +65,11 @@ STATUS: dict[type[Exception], int] = {
     SplitMoved: 409,
     ExperimentInUse: 409,
     KeyTaken: 409,
+    ArchivedExperiment: 409,
     TargetExists: 409,
     NotExported: 409,
+    MomentPruned: 409,
+    BadMoment: 422,
     BadExport: 422,
     BadKey: 422,
     BadShare: 422,

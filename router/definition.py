@@ -18,6 +18,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ARM = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _YEAR_S = 31_536_000
 _PATTERN_MAX = 500
+_REMEDY = "`abctl experiment show main` (HTTP: GET /v1/experiments/main) shows one that is right"
 _OWN = {"salt", "gate_salt", "created_at_us", "archived_at_us"}
 
 
@@ -40,7 +41,7 @@ def experiment_of(fields: dict[str, Any], now_us: int) -> Experiment:
     try:
         experiment = msgspec.convert({**fields, **salts}, Experiment)
     except msgspec.ValidationError as error:
-        raise from_msgspec(error) from error
+        raise from_msgspec(error, _REMEDY) from error
     for holds, field, rule in _rules(experiment):
         if not holds:
             raise invalid(field, rule)

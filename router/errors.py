@@ -9,6 +9,7 @@ RouterError
 |-- BadPattern     a unit_pattern that cannot be used
 |-- BadStartedAt   a started_at that cannot bind a unit
 |-- BadKillFile    a KILL file that cannot be read
+|-- ArchivedExperiment a split that is history
 |-- UnknownArm     no arm of that name
 `-- UnknownVersion no split version of that number
 """
@@ -59,6 +60,14 @@ class BadKillFile(RouterError):
         super().__init__(
             path, f"is not a list of kills ({why})", "mend or remove it, then kill the arm again"
         )
+
+
+class ArchivedExperiment(RouterError):
+    """The split of an archived experiment changes no more."""
+
+    def __init__(self, key: str) -> None:
+        rule = f"{key!r} is archived, so its split stays as it is"
+        super().__init__("experiment", rule, "name an open one, see `abctl experiment list`")
 
 
 class UnknownArm(RouterError):

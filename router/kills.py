@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,14 @@ class Kill(msgspec.Struct, frozen=True):
 Kills = tuple[Kill, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The kills in force after a change. is_new: False where the arm was in that state already."""
+
+    kills: Kills
+    is_new: bool
+
+
 def kill_file(data_dir: Path) -> Path:
     """Where the kills of a data directory are written."""
     return data_dir / "KILL"
@@ -46,14 +55,16 @@ def read_kills(data_dir: Path) -> Kills:
         raise BadKillFile(str(kill_file(data_dir)), str(error)) from error
 
 
-def add_kill(data_dir: Path, kill: Kill) -> Kills:
-    """Writes one more kill; the file is replaced as a whole."""
-    return _changed(data_dir, lambda kills: (*_others(kills, kill.experiment, kill.arm), kill))
+def add_kill(data_dir: Path, kill: Kill) -> Changed:
+    """Writes one more kill, in the place of an earlier one of the arm; the file is replaced as a whole."""
+    before, kills = _changed(data_dir, lambda kills: (*_others(kills, kill.experiment, kill.arm), kill))
+    return Changed(kills, not is_killed(before, kill.experiment, kill.arm))
 
 
-def lift_kill(data_dir: Path, experiment: str, arm: str) -> Kills:
-    """Takes the kill of an arm away."""
-    return _changed(data_dir, lambda kills: _others(kills, experiment, arm))
+def lift_kill(data_dir: Path, experiment: str, arm: str) -> Changed:
+    """Takes the kill of an arm away, where there is one."""
+    before, kills = _changed(data_dir, lambda kills: _others(kills, experiment, arm))
+    return Changed(kills, is_killed(before, experiment, arm))
 
 
 def note_change(data_dir: DataDir, kill: Kill, state: str) -> None:
@@ -71,10 +82,11 @@ def is_killed(kills: Kills, experiment: str, arm: str) -> bool:
     return any(k.experiment == experiment and k.arm == arm for k in kills)
 
 
-def _changed(data_dir: Path, change: Callable[[Kills], Kills]) -> Kills:
-    """Reads, changes and writes under a lock: two changes at once both count."""
+def _changed(data_dir: Path, change: Callable[[Kills], Kills]) -> tuple[Kills, Kills]:
+    """Reads, changes and writes under a lock: two changes at once both count. The kills before and after."""
     with _locked(data_dir):
-        kills = change(read_kills(data_dir))
+        before = read_kills(data_dir)
+        kills = change(before)
         path = kill_file(data_dir)
         staging = path.with_name("KILL.new")
         staging.write_bytes(msgspec.json.format(msgspec.json.encode(kills), indent=2))
@@ -83,7 +95,7 @@ def _changed(data_dir: Path, change: Callable[[Kills], Kills]) -> Kills:
         else:
             staging.unlink()
             path.unlink(missing_ok=True)
-    return kills
+    return before, kills
 
 
 @contextmanager

@@ -77,15 +77,15 @@ def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes | msgspec.Raw) -> T:
         raise _broken("it is nested too deeply") from error
 
 
-def from_msgspec(error: msgspec.ValidationError) -> Problem:
-    """The field that msgspec found wrong, and its rule."""
+def from_msgspec(error: msgspec.ValidationError, remedy: str = "/openapi.json has the schema") -> Problem:
+    """The field that msgspec found wrong, and its rule. remedy: where all fields are told."""
     text = str(error)
     found = _PATH.search(text)
     path = found["path"].removeprefix("$").removeprefix(".") if found else ""
     rule = _PATH.sub("", text)
     named = _NAMED.search(rule)
     field = ".".join(part for part in (path, named["name"] if named else "") if part) or "body"
-    return invalid(field, f"{rule[0].lower()}{rule[1:]}; /openapi.json has the schema")
+    return invalid(field, f"{rule[0].lower()}{rule[1:]}; {remedy}")
 
 
 def _not_json(body: bytes, why: str) -> Problem:

@@ -22,6 +22,8 @@ from router.kills import Kills, read_kills
 from router.lineup import Lineup
 from router.loading import LIMIT_S, Terms, loaded
 from router.overload import NORMAL, Overload
+from router.snapshot import View
+from router.vacancy import vacancies, with_a_share
 from store.bindings import FirstSight
 from store.clock import Clock
 from store.data_dir import DataDir
@@ -119,14 +121,29 @@ class Service:
         shipping = trouble.told(self.config.data_dir.root)
         carried = [] if shipping is None else [shipping]
         split = stale if age_s > self.config.split_lead_s else []
-        return [*split, *refused, *others, *carried, *self.door.warnings()]
+        return [*split, *refused, *others, *self._vacancies(), *carried, *self.door.warnings()]
+
+    def _open_views(self) -> list[View]:
+        return [v for v in self.desk.snapshot.views.values() if not v.experiment.archived_at_us]
 
     def _silent_controls(self) -> dict[str, str]:
         """Open experiments whose control cannot answer, with that control."""
-        open_ones = (
-            v.experiment for v in self.desk.snapshot.views.values() if not v.experiment.archived_at_us
-        )
+        open_ones = (view.experiment for view in self._open_views())
         return {e.key: e.control for e in open_ones if e.control not in self.desk.lineup.models}
+
+    def _vacancies(self) -> list[str]:
+        """Arms of open experiments that get units and have no model; controls are told apart."""
+        champions = self.desk.snapshot.champions
+        found = {
+            view.experiment.key: vacancies(view.experiment, view.history[-1].weights, champions)
+            for view in self._open_views()
+        }
+        return [
+            f"experiment {key}: {vacancy}"
+            for key, each in sorted(found.items())
+            for vacancy in with_a_share(each)
+            if not vacancy.is_control
+        ]
 
     def _without_model(self, arm: str) -> str:
         return f"control arm {arm} has no loaded model: {self._why(arm)}"

@@ -3,6 +3,7 @@
 PostgreSQL's time for an INSERT goes mostly into its bound parameters (31 a decision); COPY has none.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from operator import itemgetter
@@ -33,9 +34,15 @@ def fits(table: Table, rows: Sequence[Row]) -> bool:
     """
     if len(rows[0]) != len(table.columns):
         return False
-    small, floats = _named(table, "int4"), _named(table, "float8")
-    is_small = all(-_INT4_MAX <= (row[n] or 0) <= _INT4_MAX for n in small for row in rows)
-    return is_small and not any(row[n] != row[n] for n in floats for row in rows)
+    ints = (_values(rows, name) for name in _named(table, "int4"))
+    floats = (_values(rows, name) for name in _named(table, "float8"))
+    is_small = all(max(map(abs, values), default=0) <= _INT4_MAX for values in ints)
+    return is_small and not any(math.isnan(sum(values)) for values in floats)
+
+
+def _values(rows: Sequence[Row], name: str) -> list[Any]:
+    """A column's values that are not NULL or 0."""
+    return list(filter(None, map(itemgetter(name), rows)))
 
 
 def copy(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -15,7 +15,6 @@ from store.bulk import Row, add_new
 from store.lookup import found
 from store.records import Decision
 from store.sql import table_of
-from store.stamped import Stamped
 
 _TABLE = table_of(tables.Decision)
 _DERIVED = {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
@@ -33,17 +32,18 @@ class StoredDecisions:
     new: Sequence[Row] = ()
     moved: Sequence[Row] = ()
     robbed: frozenset[str] = frozenset()
-    reused: Sequence[Stamped[Decision]] = ()
+    reused: Sequence[Row] = ()
     duplicates: int = 0
 
 
-def store(connection: Connection, experiment: str, decisions: Sequence[Stamped[Decision]]) -> StoredDecisions:
+def store(connection: Connection, experiment: str, decisions: Sequence[Row]) -> StoredDecisions:
     """Settles a batch of one experiment against what is there."""
     first: dict[str, Row] = {}
-    for stamped in sorted(decisions, key=lambda s: s.order):
-        if stamped.record.decision_id not in first:
-            first[stamped.record.decision_id] = row_of(stamped)
+    for row in sorted(decisions, key=place):
+        first.setdefault(row["decision_id"], row)
     new = add_new(connection, _TABLE, list(first.values()), ("decision_id",))
+    if len(new) == len(decisions):
+        return StoredDecisions(new)
     added = {row["decision_id"] for row in new}
     known = [row for decision_id, row in first.items() if decision_id not in added]
     held = {row["decision_id"]: row for row in _held(connection, experiment, known)}
@@ -51,18 +51,18 @@ def store(connection: Connection, experiment: str, decisions: Sequence[Stamped[D
     lost = _ousted(connection, experiment, moved, held)
     _replace(connection, experiment, moved)
     stays = held | {row["decision_id"]: row for row in [*new, *moved]}
-    reused = [s for s in decisions if s.record.unit != stays[s.record.decision_id]["unit"]]
+    reused = [row for row in decisions if row["unit"] != stays[row["decision_id"]]["unit"]]
     robbed = frozenset(held[row["decision_id"]]["unit"] for row in moved)
     return StoredDecisions(new, moved, robbed, [*reused, *lost], len(decisions) - len(new) - len(reused))
 
 
 def _ousted(
     connection: Connection, experiment: str, moved: Sequence[Row], held: Mapping[str, Row]
-) -> list[Stamped[Decision]]:
+) -> list[Row]:
     """The decisions of other units whose rows are about to be replaced."""
     ids = [row["decision_id"] for row in moved if row["unit"] != held[row["decision_id"]]["unit"]]
     query = select(_TABLE).where(_TABLE.c.experiment == experiment)
-    return [stamped_of(row._asdict()) for row in found(connection, query, _TABLE.c.decision_id, ids)]
+    return [row._asdict() for row in found(connection, query, _TABLE.c.decision_id, ids)]
 
 
 def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -84,23 +84,21 @@ def place(row: Row) -> tuple[int, str, int]:
     return (row["received_at_us"], row["journal_id"], row["position"])
 
 
-def row_of(stamped: Stamped[Decision]) -> Row:
-    """The columns of tables.Decision."""
-    row = msgspec.structs.asdict(stamped.record)
+def row_of(record: Decision, journal_id: str, position: int) -> Row:
+    """The columns of tables.Decision, of a record at its place in a journal."""
+    row = msgspec.structs.asdict(record)
     row["weights"] = msgspec.json.encode(row["weights"]).decode()
     row["prob_hold"], row["prob_buy"], row["prob_sell"] = row.pop("probs")
     row["schema_hash"] = row.pop("schema")
-    row["journal_id"] = stamped.journal_id
-    row["position"] = stamped.position
+    row["journal_id"], row["position"] = journal_id, position
     return row
 
 
-def stamped_of(row: Row) -> Stamped[Decision]:
+def record_of(row: Row) -> Decision:
     """The decision that `row_of` made the row of."""
-    record = Decision(
+    return Decision(
         **{name: row[name] for name in _COPIED},
         weights=msgspec.json.decode(row["weights"], type=dict[str, float]),
         probs=(row["prob_hold"], row["prob_buy"], row["prob_sell"]),
         schema=row["schema_hash"],
     )
-    return Stamped(record, row["journal_id"], row["position"])

@@ -15,6 +15,8 @@ StoreError
 |-- TargetExists        a file or directory that would have to be overwritten
 |-- BadExport           an export's files are not those that were written
 |-- NotExported         decisions that would be pruned are in no export that was named
+|-- BadMoment           a moment that no report can be of
+|-- MomentPruned        a past moment whose decisions were removed
 |-- StoreUnavailable    SQL or Redis did not answer
 `-- SchemaTooNew        the database was migrated by a newer abctl
 """
@@ -125,3 +127,13 @@ class BadExport(StoreError):
 
 class NotExported(StoreError):
     """Decisions that would be pruned are in no export that was named."""
+
+
+class BadMoment(StoreError):
+    """A moment that no report can be of: before the experiment, or yet to come. 422."""
+
+    field = "as_of"
+
+
+class MomentPruned(StoreError):
+    """A past that cannot be told any more: the decisions that say it were removed."""

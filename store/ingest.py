@@ -5,19 +5,18 @@ because a shipment counts only from the mark on, and the mark moves in the same 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
 import msgspec
 from sqlalchemy import Connection, Engine, select, update
 
 from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows, unserved_rows
+from store.bulk import Row
 from store.journal import Frame, frame_bytes, frames
-from store.records import Decision, MarketOutcome, Record, TradeOutcome, Unserved
+from store.records import Decision, Record, Unserved
 from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
-from store.stamped import Stamped
 from store.turns import take_turn
 
 _DECODER = msgspec.msgpack.Decoder(Record)
@@ -82,45 +81,80 @@ class DeadFrame:
     reason: str
 
 
+@dataclass(slots=True)
+class Rows:
+    """What journals hold, as rows of SQL."""
+
+    decisions: list[Row] = field(default_factory=list)
+    refusals: list[Row] = field(default_factory=list)
+    outcomes: list[Row] = field(default_factory=list)
+    dead: list[DeadFrame] = field(default_factory=list)
+
+    def add(self, rows: "Rows", mark: int) -> None:
+        """Those that lie beyond a mark, which never cuts a record."""
+        self.decisions += [row for row in rows.decisions if row["position"] >= mark]
+        self.refusals += [row for row in rows.refusals if row["position"] >= mark]
+        self.outcomes += [row for row in rows.outcomes if row["position"] >= mark]
+        self.dead += [letter for letter in rows.dead if letter.frame.stop > mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A shipment and all that it holds, whatever SQL has of it."""
+
+    shipment: Shipment
+    rows: Rows
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What shipments hold beyond the marks, and the marks behind them."""
 
-    records: list[Stamped[Record]]
-    dead: list[DeadFrame]
+    rows: Rows
     gaps: tuple[str, ...]
     marks: dict[str, int]
 
 
 def ingest(engine: Engine, experiment: str, shipments: Sequence[Shipment], now_us: int) -> Stored:
     """Stores shipments of one experiment in one transaction: all of them, or none where it raises."""
-    return in_transaction(engine, lambda c: _ingest(c, experiment, shipments, now_us))
+    return ingest_unpacked(engine, experiment, [unpack(experiment, s) for s in shipments], now_us)
 
 
-def _ingest(connection: Connection, experiment: str, shipments: Sequence[Shipment], now_us: int) -> Stored:
-    marks = _lock_marks(connection, experiment, {s.journal_id for s in shipments}, now_us)
-    found = read(experiment, shipments, marks)
-    for letter in found.dead:
+def ingest_unpacked(engine: Engine, experiment: str, parcels: Sequence[Unpacked], now_us: int) -> Stored:
+    """The same where somebody has decoded them already."""
+    return in_transaction(engine, lambda c: _ingest(c, experiment, parcels, now_us))
+
+
+def _ingest(connection: Connection, experiment: str, parcels: Sequence[Unpacked], now_us: int) -> Stored:
+    marks = _lock_marks(connection, experiment, {p.shipment.journal_id for p in parcels}, now_us)
+    found = read(parcels, marks)
+    for letter in found.rows.dead:
         _bury(connection, experiment, letter, now_us)
-    stored = _store(connection, experiment, found.records, now_us)
+    stored = _store(connection, experiment, found.rows, now_us)
     _move_marks(connection, {j: p for j, p in found.marks.items() if p != marks[j]}, now_us)
-    return stored + Stored(dead=len(found.dead), gaps=found.gaps)
+    return stored + Stored(dead=len(found.rows.dead), gaps=found.gaps)
 
 
-def read(experiment: str, shipments: Sequence[Shipment], marks: Mapping[str, int]) -> Reading:
-    """Decodes what lies beyond the marks. A shipment that begins behind its mark is a gap: left out."""
-    reading = Reading([], [], (), dict(marks))
-    gaps: list[str] = []
-    for shipment in shipments:
-        journal_id, mark = shipment.journal_id, reading.marks[shipment.journal_id]
+def unpack(experiment: str, shipment: Shipment) -> Unpacked:
+    """Decodes a shipment; asks no database."""
+    rows = Rows()
+    for frame in _all_frames(shipment):
+        _read_frame(experiment, shipment.journal_id, frame, rows)
+    return Unpacked(shipment, rows)
+
+
+def read(parcels: Sequence[Unpacked], marks: Mapping[str, int]) -> Reading:
+    """What lies beyond the marks. A shipment that begins behind its mark is a gap: left out."""
+    rows, after, gaps = Rows(), dict(marks), list[str]()
+    for parcel in parcels:
+        shipment = parcel.shipment
+        mark = after[shipment.journal_id]
         if shipment.start > mark:
-            gaps.append(journal_id)
+            gaps.append(shipment.journal_id)
             continue
-        for frame in _all_frames(shipment):
-            if frame.stop > mark:
-                _read_frame(experiment, journal_id, frame, reading)
-        reading.marks[journal_id] = max(mark, shipment.stop)
-    return Reading(reading.records, reading.dead, tuple(gaps), reading.marks)
+        rows.add(parcel.rows, mark)
+        after[shipment.journal_id] = max(mark, shipment.stop)
+    return Reading(rows, tuple(gaps), after)
 
 
 def _all_frames(shipment: Shipment) -> Iterator[Frame]:
@@ -136,20 +170,24 @@ def _all_frames(shipment: Shipment) -> Iterator[Frame]:
         yield Frame(at, shipment.stop, None, _UNFINISHED, shipment.data[at - data_start :])
 
 
-def _read_frame(experiment: str, journal_id: str, frame: Frame, reading: Reading) -> None:
+def _read_frame(experiment: str, journal_id: str, frame: Frame, rows: Rows) -> None:
     if frame.payload is None:
-        reading.dead.append(DeadFrame(journal_id, frame, frame.damage))
+        rows.dead.append(DeadFrame(journal_id, frame, frame.damage))
         return
     try:
         record = _DECODER.decode(frame.payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reading.dead.append(DeadFrame(journal_id, frame, str(error)))
+        rows.dead.append(DeadFrame(journal_id, frame, str(error)))
         return
-    if record.experiment == experiment:
-        reading.records.append(Stamped(record, journal_id, frame.start))
-    else:
+    if record.experiment != experiment:
         reason = f"a record of experiment {record.experiment!r} in the journal of {experiment!r}"
-        reading.dead.append(DeadFrame(journal_id, frame, reason))
+        rows.dead.append(DeadFrame(journal_id, frame, reason))
+    elif isinstance(record, Decision):
+        rows.decisions.append(decision_rows.row_of(record, journal_id, frame.start))
+    elif isinstance(record, Unserved):
+        rows.refusals.append(unserved_rows.row_of(record, journal_id, frame.start))
+    else:
+        rows.outcomes.append(outcome_rows.row_of(record, journal_id, frame.start))
 
 
 def _bury(connection: Connection, experiment: str, letter: DeadFrame, now_us: int) -> None:
@@ -166,25 +204,13 @@ def _bury(connection: Connection, experiment: str, letter: DeadFrame, now_us: in
     connection.execute(_DEAD.insert(), row)
 
 
-def _store(
-    connection: Connection, experiment: str, records: Sequence[Stamped[Record]], now_us: int
-) -> Stored:
-    decisions: list[Stamped[Decision]] = []
-    refusals: list[Stamped[Unserved]] = []
-    outcomes: list[Stamped[TradeOutcome | MarketOutcome]] = []
-    for s in records:
-        if isinstance(s.record, Decision):
-            decisions.append(cast("Stamped[Decision]", s))
-        elif isinstance(s.record, Unserved):
-            refusals.append(cast("Stamped[Unserved]", s))
-        else:
-            outcomes.append(cast("Stamped[TradeOutcome | MarketOutcome]", s))
-    made = decision_rows.store(connection, experiment, decisions)
-    for stamped in made.reused:
-        _bury(connection, experiment, _reused(stamped), now_us)
+def _store(connection: Connection, experiment: str, rows: Rows, now_us: int) -> Stored:
+    made = decision_rows.store(connection, experiment, rows.decisions)
+    for row in made.reused:
+        _bury(connection, experiment, _reused(row), now_us)
     unparked = outcome_rows.unpark(connection, experiment, made.new, made.moved)
-    settled = outcome_rows.store(connection, experiment, outcomes)
-    refused = unserved_rows.store(connection, refusals)
+    settled = outcome_rows.store(connection, experiment, rows.outcomes)
+    refused = unserved_rows.store(connection, rows.refusals)
     changed = unit_rows.add_requests(connection, experiment, made, refused)
     unit_outcomes.refresh(connection, experiment, changed | unparked | settled.units)
     duplicates = made.duplicates + settled.duplicates
@@ -192,10 +218,10 @@ def _store(
     return Stored(len(made.new), settled.new, duplicates, settled.conflicts, dead, unserved=len(refused))
 
 
-def _reused(stamped: Stamped[Decision]) -> DeadFrame:
-    payload = msgspec.msgpack.encode(stamped.record)
-    stop = stamped.position + len(frame_bytes(payload))
-    return DeadFrame(stamped.journal_id, Frame(stamped.position, stop, payload), _REUSED)
+def _reused(row: Row) -> DeadFrame:
+    payload, start = msgspec.msgpack.encode(decision_rows.record_of(row)), row["position"]
+    stop = start + len(frame_bytes(payload))
+    return DeadFrame(row["journal_id"], Frame(start, stop, payload), _REUSED)
 
 
 def _lock_marks(connection: Connection, experiment: str, journals: set[str], now_us: int) -> dict[str, int]:

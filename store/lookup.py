@@ -8,10 +8,14 @@ value leaves it nothing but the index.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, Text, bindparam, func, select, true
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select, Text, bindparam, cast, func, select, true
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import literal_column
 
 from store.bulk import chunks
+
+_JSON = msgspec.json.Encoder()
 
 
 def found(
@@ -24,8 +28,10 @@ def found(
         for chunk in chunks(values):
             yield from connection.execute(query.where(column.in_(chunk))).all()
         return
-    asked = func.unnest(bindparam("asked", type_=ARRAY(Text))).table_valued("value", name="asked")
-    asked = asked.render_derived()
+    text = cast(
+        bindparam("asked", type_=Text), postgresql.JSON
+    )  # an array takes the driver three times as long
+    asked = func.json_array_elements_text(text).table_valued("value", name="asked").render_derived()
     each = query.where(column == asked.c.value).offset(literal_column("0")).lateral("each")
     joined = select(each).select_from(asked.join(each, true()))
-    yield from connection.execute(joined, {"asked": list(values)}).all()
+    yield from connection.execute(joined, {"asked": _JSON.encode(values).decode()}).all()

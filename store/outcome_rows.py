@@ -17,7 +17,6 @@ from store.decision_rows import place
 from store.lookup import found
 from store.records import MarketOutcome, TradeOutcome
 from store.sql import table_of
-from store.stamped import Stamped
 
 _TABLE = table_of(tables.Outcome)
 _CONFLICTS = table_of(tables.OutcomeConflict)
@@ -45,11 +44,10 @@ def market_key(unit: str, bot: str) -> str:
     return msgspec.json.encode([unit, bot]).decode()
 
 
-def row_of(stamped: Stamped[TradeOutcome | MarketOutcome]) -> Row:
+def row_of(record: TradeOutcome | MarketOutcome, journal_id: str, position: int) -> Row:
     """The columns of tables.Outcome; the unit of a trade is filled in where its decision is known."""
-    record = stamped.record
     row = _BLANK | msgspec.structs.asdict(record)
-    row["journal_id"], row["position"] = stamped.journal_id, stamped.position
+    row["journal_id"], row["position"] = journal_id, position
     if isinstance(record, TradeOutcome):
         row["kind"], row["key"] = "trade", record.decision_id
     else:
@@ -62,24 +60,30 @@ def content_of(row: Row) -> str:
     return msgspec.json.encode({name: row[name] for name in _CONTENT}).decode()
 
 
-def store(
-    connection: Connection, experiment: str, outcomes: Sequence[Stamped[TradeOutcome | MarketOutcome]]
-) -> Settled:
+def store(connection: Connection, experiment: str, outcomes: Sequence[Row]) -> Settled:
     """Settles a batch of one experiment against what is there. The batch's decisions are stored before."""
     if not outcomes:
         return Settled()
-    rows = [row_of(s) for s in sorted(outcomes, key=lambda s: s.order)]
+    rows = sorted(outcomes, key=place)
     _fill_units(connection, experiment, rows)
+    firsts: dict[Key, Row] = {}
+    for row in rows:
+        firsts.setdefault((row["kind"], row["key"]), row)
+    added = add_new(connection, _TABLE, list(firsts.values()), ("kind", "key"))
+    units = frozenset(row["unit"] for row in rows if row["unit"] is not None)
+    if len(added) == len(rows):
+        return Settled(len(rows), units=units)
+    conflicts = _contest(connection, experiment, _contested(rows, added))
+    return Settled(len(added), len(rows) - len(added) - conflicts, conflicts, units)
+
+
+def _contested(rows: Sequence[Row], added: Sequence[Row]) -> dict[Key, list[Row]]:
+    """The keys that somebody else claims too, here or in SQL, and who does here."""
     by_key: dict[Key, list[Row]] = defaultdict(list)
     for row in rows:
         by_key[row["kind"], row["key"]].append(row)
-    firsts = [group[0] for group in by_key.values()]
-    added = add_new(connection, _TABLE, firsts, ("kind", "key"))
     fresh = {(row["kind"], row["key"]) for row in added}
-    contested = {key: group for key, group in by_key.items() if key not in fresh or len(group) > 1}
-    conflicts = _contest(connection, experiment, contested) if contested else 0
-    units = frozenset(row["unit"] for row in rows if row["unit"] is not None)
-    return Settled(len(fresh), len(rows) - len(fresh) - conflicts, conflicts, units)
+    return {key: group for key, group in by_key.items() if key not in fresh or len(group) > 1}
 
 
 def _contest(connection: Connection, experiment: str, contested: dict[Key, list[Row]]) -> int:

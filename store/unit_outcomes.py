@@ -17,6 +17,10 @@ _UNITS = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
 _OUTCOMES = table_of(tables.Outcome)
 _MONEY = ("pnl_micro", "fee_micro", "stake_micro")
+_NO_REPORTS = {
+    **dict.fromkeys(("reported", "market_trades", *_MONEY), 0),
+    **dict.fromkeys(("won", "fill", "settled_at_us")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +80,21 @@ def _columns(experiment: str, unit: str, opened: Opened, said: _Said, span: int 
     bots = _counted(opened, said.reports, span)
     reports = [report for report in said.reports if report.bot in bots]
     row = {"experiment": experiment, "unit": unit, "bots": len(bots), **_market_totals(reports, said.trades)}
-    trades = [t for t in said.trades if t.bot in bots and row["fill"] in {None, "mixed", t.fill}]
-    row["trades"] = sum(t.rows for t in trades)
-    row["trade_wins"] = sum(t.wins for t in trades)
+    fill, trades = row["fill"], [t for t in said.trades if t.bot in bots]
+    if fill not in {None, "mixed"}:
+        trades = [t for t in trades if t.fill == fill]
+    row["trades"], row["trade_wins"] = sum([t.rows for t in trades]), sum([t.wins for t in trades])
     return row
 
 
 def _counted(opened: Opened, reports: Sequence[_Report], span: int | None) -> frozenset[str]:
-    if len(opened.bots) == 1:
-        return frozenset(opened.bots)
+    closes_us = None if span is None else opened.started_at_us + span
+    last_us = max(opened.bots.values(), default=0)
+    if (closes_us is None or last_us <= closes_us) and all(last_us <= r.received_at_us for r in reports):
+        return frozenset(opened.bots)  # nobody came after anything that closes a door
     said = {report.bot: (report.received_at_us, report.fill) for report in reports}
     seats = (Seat(bot, at_us, *said.get(bot, (None, None))) for bot, at_us in opened.bots.items())
-    return counted(seats, None if span is None else opened.started_at_us + span)
+    return counted(seats, closes_us)
 
 
 def _market_totals(reports: Sequence[_Report], trades: Sequence[_Trades]) -> Row:
@@ -96,17 +103,18 @@ def _market_totals(reports: Sequence[_Report], trades: Sequence[_Trades]) -> Row
     fill: "mixed" where they do not agree. market_trades: trades as they say; one that does not say counts 1
     where anything says it traded.
     """
-    fills = {report.fill for report in reports}
-    won = [bool(report.won) for report in reports if report.won is not None]
+    if not reports:
+        return dict(_NO_REPORTS)
+    _, fills, won, pnl, fee, stake, _, received_at_us = zip(*reports, strict=True)
     return {
         "reported": len(reports),
-        "market_trades": sum(_trades_of(report, trades) for report in reports),
-        "pnl_micro": sum(report.pnl_micro for report in reports),
-        "fee_micro": sum(report.fee_micro for report in reports),
-        "stake_micro": sum(report.stake_micro for report in reports),
-        "won": all(won) if won else None,
-        "fill": "mixed" if len(fills) > 1 else next(iter(fills), None),
-        "settled_at_us": max((report.received_at_us for report in reports), default=None),
+        "market_trades": sum([_trades_of(report, trades) for report in reports]),
+        "pnl_micro": sum(pnl),
+        "fee_micro": sum(fee),
+        "stake_micro": sum(stake),
+        "won": min((bool(said) for said in won if said is not None), default=None),
+        "fill": fills[0] if len(set(fills)) == 1 else "mixed",
+        "settled_at_us": max(received_at_us),
     }
 
 
@@ -147,7 +155,7 @@ def _said(connection: Connection, experiment: str, units: Sequence[str]) -> dict
     own = query.where(o.experiment == experiment).group_by(*groups)
     for unit, kind, bot, fill, *rest in found(connection, own, o.unit, units):
         if kind == "trade":
-            said[unit].trades.append(_Trades(bot, fill, *rest[:2]))
+            said[unit].trades.append(_Trades._make((bot, fill, *rest[:2])))
         else:
-            said[unit].reports.append(_Report(bot, fill, *rest[2:]))
+            said[unit].reports.append(_Report._make((bot, fill, *rest[2:])))
     return said

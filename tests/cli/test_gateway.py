@@ -6,6 +6,7 @@ import pytest
 
 from cli import failures, gateway
 from cli.settings import read_settings
+from router.question import Question
 
 KEYS = (f"contract-{n}" for n in count())
 
@@ -49,8 +50,42 @@ class TestGateway:
         facts.set_share(key, "mine", "0.25", "")
         split = facts.set_share(key, "transformer", "0.1", "start small")
         assert split["weights"] == {"base": 0.65, "transformer": 0.1, "mine": 0.25}
-        assert (split["version"], split["reason"]) == (3, "start small")
-        assert facts.split(key) == split
+        assert (split["version"], split["reason"], split["changed"]) == (3, "start small", True)
+        assert split.items() >= facts.split(key).items()
+
+    def test_a_share_that_an_arm_has_already_makes_no_version(self, facts, key):
+        facts.set_share(key, "transformer", "0.1", "start small")
+        for share in ("0.1", "1e-1"):
+            again = facts.set_share(key, "transformer", share, "once more")
+            assert (again["version"], again["reason"], again["changed"]) == (2, "start small", False)
+        assert facts.set_share(key, "mine", "0", "")["version"] == 2
+        assert [split["version"] for split in facts.split_history(key)] == [1, 2]
+
+    def test_arms_without_a_model_are_told_and_allowed(self, facts, key):
+        """Bots may carry them, and ask /v1/assign alone. What ships has a model from the first start on."""
+        anew = {"key": key, "arms": ["base", "transformer", "mine"], "control": "base"}
+        (named,) = facts.put_experiment(anew)["warnings"]
+        assert named.startswith("arm mine has no model yet")
+        (warned,) = facts.set_share(key, "mine", "0.25", "")["warnings"]
+        assert "arm mine has 25% of the units and no model" in warned
+        assert "`abctl model import FILE --arm mine`" in warned
+        assert "/v1/assign" in warned
+        assert facts.set_share(key, "transformer", "0.1", "")["warnings"] == [warned]
+        assert facts.set_share(key, "mine", "0", "")["warnings"] == []
+        assert facts.restore(key, 2, "")["warnings"] == [warned]
+
+    def test_the_split_of_an_archived_experiment_stays(self, facts, key):
+        facts.set_share(key, "transformer", "0.1", "")
+        facts.archive(key)
+        for change in (
+            lambda: facts.set_share(key, "transformer", "0.5", ""),
+            lambda: facts.set_share(key, "transformer", "0.1", ""),
+            lambda: facts.restore(key, 1, ""),
+        ):
+            with pytest.raises(Exception, match="is archived, so its split stays as it is") as error:
+                change()
+            assert code_of(error) == failures.CONFLICT
+        assert len(facts.split_history(key)) == 2
 
     def test_history_tells_every_version_with_its_actor(self, facts, key, monkeypatch):
         monkeypatch.setenv("ABCTL_ACTOR", "ada")
@@ -76,7 +111,7 @@ class TestGateway:
         ("ask", "code"),
         [
             (lambda f, key: f.split("nope"), failures.NOT_FOUND),
-            (lambda f, key: f.report("nope", 7), failures.NOT_FOUND),
+            (lambda f, key: f.report(Question(key="nope")), failures.NOT_FOUND),
             (lambda f, key: f.archive("nope"), failures.NOT_FOUND),
             (lambda f, key: f.set_share(key, "nobody", "0.1", ""), failures.NOT_FOUND),
             (lambda f, key: f.restore(key, 9, ""), failures.NOT_FOUND),
@@ -97,7 +132,7 @@ class TestGateway:
         assert "\n" not in failures.sentence_of(error.value)
 
     def test_reports_have_one_shape(self, facts, key):
-        report = facts.report(key, 7)
+        report = facts.report(Question(key=key))
         assert report["verdict"]["verdict"] == "cannot say yet"
         assert set(report["arms"]) == {"base", "transformer", "mine"}
         assert {"effect", "pnl_effect", "srm", "naive", "stages", "excluded", "window", "warnings"} <= set(
@@ -122,9 +157,9 @@ class TestNothingYet:
         [
             (lambda f: f.split("main"), failures.NOT_FOUND, "nothing here yet: no database in"),
             (lambda f: f.split_history("main"), failures.NOT_FOUND, "abctl split set"),
-            (lambda f: f.report("main", 7), failures.NOT_FOUND, "abctl serve"),
+            (lambda f: f.report(Question(key="main")), failures.NOT_FOUND, "abctl serve"),
             (lambda f: f.archive("main"), failures.NOT_FOUND, "nothing here yet"),
-            (lambda f: f.report("nope", 7), failures.NOT_FOUND, "abctl experiment list"),
+            (lambda f: f.report(Question(key="nope")), failures.NOT_FOUND, "abctl experiment list"),
             (lambda f: f.set_share("nope", "transformer", "0.1", ""), failures.NOT_FOUND, "nope"),
             (lambda f: f.set_share("main", "nope", "0.1", ""), failures.NOT_FOUND, "must be one of base"),
             (lambda f: f.set_share("main", "base", "0.1", ""), failures.REFUSED, "set transformer instead"),

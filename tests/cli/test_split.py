@@ -61,7 +61,9 @@ def test_kill_and_lift_through_the_service(at_service, service):
     assert "KILLED    main/transformer" in at_service("status").out
     assert (service.data_dir / "KILL").is_file()
     lifted = at_service("split", "lift", "transformer", "--json")
-    assert json.loads(lifted.out) == {"experiment": "main", "arm": "transformer", "state": "lifted"}
+    assert json.loads(lifted.out) == {
+        "experiment": "main", "arm": "transformer", "state": "lifted", "changed": True,
+    }  # fmt: skip
     assert json.loads(at_service("status", "--json").out)["killed"] == []
 
 

@@ -1,8 +1,13 @@
 """How values read."""
 
+import io
+
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 from cli import terminal
+from cli.demo_course import progress_columns
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,40 @@ def test_counts_in_words():
 
 
 def test_a_long_reason_folds_and_a_name_does_not(capsys):
-    terminal.show(terminal.Table("", ["who", "why"], [["ada", "word " * 40]], left=2, wraps=1))
+    terminal.show(terminal.Table("", ["who", "why"], [["ada", "word " * 40]], left=2, wraps=(1,)))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= terminal.WIDTH
     assert len(lines) > 3
+
+
+def test_a_table_with_too_little_room_stands_closer_and_breaks_no_number(capsys):
+    names = [f"column-{i}" for i in range(8)]
+    terminal.show(terminal.Table("", names, [[10**7] * 8], left=0))
+    heads, rule, row = capsys.readouterr().out.splitlines()
+    assert len(heads) == len(rule) == len(row) == 8 * 8 + 2 * 7
+    terminal.show(terminal.Table("", [*names, "column-8"], [[10**7] * 9], left=0))
+    heads, _, row = capsys.readouterr().out.splitlines()
+    assert len(heads) == len(row) == 9 * 8 + 8
+    terminal.show(terminal.Table("", [*names, "column-8"], [[10**8] * 9], left=0))
+    assert capsys.readouterr().out.splitlines()[2].split() == ["100000000"] * 9
+
+
+OUTSIDE = "[red]see [/x] [link=http://x]:warning: \x1b[2J\x1b[31m"
+
+
+def test_no_text_from_outside_is_markup_or_moves_the_cursor(capsys):
+    terminal.show(terminal.Table(OUTSIDE, [OUTSIDE, "b"], [[OUTSIDE, 1]], wraps=(0,)))
+    terminal.show(terminal.Table("", ["a", "b"], [[OUTSIDE, 1]]))
+    terminal.paragraph(OUTSIDE, "bold")
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert told.count("[red]see [/x] [link=http://x]:warning:") == 5
+    assert told.count("[31m") == 5
+
+
+def test_what_a_progress_bar_says_is_no_markup():
+    page = io.StringIO()
+    with Progress(*progress_columns(), console=Console(file=page, width=200)) as bar:
+        bar.add_task("[red]who[/x]", total=1, said="[b]what[/y]")
+    assert "[red]who[/x]" in page.getvalue()
+    assert "[b]what[/y]" in page.getvalue()

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from router.errors import BadKillFile
-from router.kills import Kill, add_kill, is_killed, kill_file, lift_kill, read_kills
+from router.kills import Changed, Kill, add_kill, is_killed, kill_file, lift_kill, read_kills
 
 
 def kill(arm, experiment="main", at_us=1):
@@ -14,17 +14,19 @@ def kill(arm, experiment="main", at_us=1):
 
 def test_a_kill_holds_for_its_arm_and_experiment_until_lifted(tmp_path):
     assert read_kills(tmp_path) == ()
-    add_kill(tmp_path, kill("a"))
-    add_kill(tmp_path, kill("b"))
-    add_kill(tmp_path, kill("a", at_us=2))
+    assert [add_kill(tmp_path, k).is_new for k in (kill("a"), kill("b"), kill("a", at_us=2))] == [
+        True,
+        True,
+        False,
+    ]
     kills = read_kills(tmp_path)
     assert [(k.arm, k.at_us) for k in kills] == [("b", 1), ("a", 2)]
     assert is_killed(kills, "main", "a")
     assert not is_killed(kills, "other", "a")
-    lift_kill(tmp_path, "main", "a")
-    lift_kill(tmp_path, "main", "never-killed")
+    assert lift_kill(tmp_path, "main", "a").is_new
+    assert not lift_kill(tmp_path, "main", "never-killed").is_new
     assert [k.arm for k in read_kills(tmp_path)] == ["b"]
-    assert lift_kill(tmp_path, "main", "b") == ()
+    assert lift_kill(tmp_path, "main", "b") == Changed((), is_new=True)
     assert not kill_file(tmp_path).exists()
 
 

@@ -45,8 +45,8 @@ def test_the_lead_begins_when_the_database_is_free(tmp_path):
     asked_us = wall_clock_us()
     made = change.set_share(engine, "main", "transformer", "0.5", BY, wall_clock_us, LEAD_US)
     thread.join()
-    assert made.effective_at_us >= asked_us + 400_000 + LEAD_US
-    assert change.history(engine, "main")[-1] == made
+    assert made.split.effective_at_us >= asked_us + 400_000 + LEAD_US
+    assert change.history(engine, "main")[-1] == made.split
     engine.dispose()
 
 

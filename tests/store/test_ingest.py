@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store.ingest import Shipment, ingest, ingest_each, read
+from store.ingest import Shipment, ingest, ingest_each, read, unpack
 from store.journal import frame_bytes
 from store.outcome_rows import market_key
 from store.records import Decision, Record, Unserved
@@ -410,5 +410,5 @@ def place_of(row):
 def test_reading_is_pure(make):
     one = make.shipment("j", [make.decision()])
     marks = {"j": 0}
-    assert read("main", [one], marks).marks == {"j": one.stop}
+    assert read([unpack("main", one)], marks).marks == {"j": one.stop}
     assert marks == {"j": 0}

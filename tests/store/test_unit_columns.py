@@ -29,7 +29,7 @@ def test_units_come_as_columns_in_the_order_of_their_start(filled):
     with filled.connect() as connection:
         units = read_units(connection, "main")
     assert len(units) == 2
-    assert list(units.unit) == ["early", "late"]
+    assert units.first_at_us.tolist() == [1_000, 2_000]
     assert units.pnl_micro.tolist() == [-3, 0]
     assert units.won.tolist() == [0, -1]
     assert units.settled_at_us.tolist() == [3_000, 0]
