@@ -132,7 +132,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What one outage did. redis_mb: the most that Redis held since it began; settled_s: until SQL held all."""
+    """One outage. redis_mb: the most that Redis held since it began; settled_s: until all is in SQL."""
 
     name: str
     before: Phase

@@ -1,6 +1,6 @@
 """Outcomes a second through HTTP batches into PostgreSQL, beside a bare COPY of the same rows.
 
-    python bench/outcomes_speed.py [--outcomes 96000] [--rounds 3] [--batch 1000] [--write]
+    python bench/outcomes_speed.py [--outcomes 240000] [--rounds 3] [--batch 1000] [--write]
 
 Starts a PostgreSQL of its own (durable settings) and `abctl serve --workers 1` on it, stores the decisions
 that the outcomes belong to, sends the outcomes in batches to POST /v1/outcomes, and stops the clock when SQL
@@ -265,7 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--outcomes", type=int, default=96_000, help="of one run")
+    parser.add_argument("--outcomes", type=int, default=240_000, help="of one run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1000, help="outcomes of one request")
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")

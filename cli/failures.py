@@ -106,11 +106,11 @@ def told_to_people(error: Exception) -> int:
 
 def told_to_programs(error: Exception) -> int:
     """Says it as JSON in one line, the last one on stderr; the exit code. A traceback comes before it."""
-    code = exit_code_of(error)
+    code, message = exit_code_of(error), sentence_of(error)
     if code is None:
         traceback.print_exception(error)
-        code = FAULT
-    said = {"kind": KINDS[code], "exit_code": code, "message": sentence_of(error)}
+        code, message = FAULT, one_line(masked(f"{error!r} is a fault of abctl: please report the lines above"))
+    said = {"kind": KINDS[code], "exit_code": code, "message": message}
     sys.stderr.write(json.dumps({"error": said}) + "\n")
     return code
 

@@ -4,18 +4,15 @@ import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import typer
 
 from cli.failures import READER_GONE
 from cli.masking import one_line
 from router.report_words import percent, points, share_text, signed_usd, time_text, usd, words_of
-
-if TYPE_CHECKING:
-    from rich.table import Table as Grid
 
 __all__ = [
     "WIDTH",
@@ -43,7 +40,7 @@ _FOLDED = 12
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first `left` columns are aligned left, the others right. wraps: the columns that may fold."""
+    """The first `left` columns are aligned left, the others right. wraps: columns that fold as they must."""
 
     title: str
     columns: Sequence[str]
@@ -85,41 +82,53 @@ def _plain(text: str) -> str:
 
 
 def show(table: Table) -> None:
-    """A table that breaks no name and no number: only the columns that may fold are ever folded.
-
-    Where it would be wider than the terminal its columns stand closer; then it is as wide as it must be.
+    """A table that breaks no name and no number. Where there is too little room for it, columns of words
+    fold between words and its columns stand closer; then it is as wide as it must be.
     """
-    if table.title:
-        paragraph(table.title, "bold")
-    rows = (table.columns, *table.rows)
-    cells = [[_plain("-" if cell is None else str(cell)) for cell in row] for row in rows]
-    padding = 1 if _least(table, cells, 2) <= width() else 0
-    say(_rendered(_grid(table, cells, padding), max(width(), _least(table, cells, 1 + padding))))
-
-
-def _grid(table: Table, cells: list[list[str]], padding: int) -> "Grid":
-    """cells: the heads of the columns, then the rows."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, padding))
+    if table.title:
+        paragraph(table.title, "bold")
+    rows = (table.columns, *table.rows)
+    cells = [[_plain("-" if cell is None else str(cell)) for cell in row] for row in rows]
+    widths, gap = _layout(cells, table.wraps, width())
+    edges = {"show_edge": False, "pad_edge": False, "collapse_padding": True}
+    grid = Grid(box=SIMPLE_HEAD, padding=(0, gap - 1), **edges)
     for i, name in enumerate(cells[0]):
         justify: Literal["left", "right"] = "left" if i < table.left else "right"
-        grid.add_column(Text(name), justify=justify, no_wrap=i not in table.wraps, overflow="fold")
+        grid.add_column(Text(name), width=widths[i], justify=justify, overflow="fold")
     for row in cells[1:]:
         grid.add_row(*map(Text, row))
-    return grid
+    say(_rendered(grid, sum(widths) + gap * len(widths)))
 
 
-def _least(table: Table, cells: list[list[str]], gap: int) -> int:
-    """How many columns of the terminal it needs once everything that may fold has. gap: between columns."""
+def _layout(cells: Sequence[Sequence[str]], wraps: Collection[int], room: int) -> tuple[list[int], int]:
+    """The columns' widths, and the gap between two: the first of three ways that fits, else the last."""
     from rich.cells import cell_len
 
-    columns = zip(*cells, strict=True)
+    columns = list(zip(*cells, strict=True))
     natural = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in columns]
-    folded = [min(n, _FOLDED) if i in table.wraps else n for i, n in enumerate(natural)]
-    return sum(folded) + gap * (len(folded) - 1)
+    words = [
+        max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns
+    ]
+    whole = [min(n, _FOLDED) if i in wraps else n for i, n in enumerate(natural)]
+    at_words = [min(n, _FOLDED) if i in wraps else words[i] for i, n in enumerate(natural)]
+    ways = ((whole, 2), (whole, 1), (at_words, 1))
+    least, gap = next((way for way in ways if sum(way[0]) + way[1] * (len(natural) - 1) <= room), ways[-1])
+    return _narrowed(natural, least, room - gap * (len(natural) - 1)), gap
+
+
+def _narrowed(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths once the widest column that may has given way, step by step, until all fit or none may."""
+    widths = list(natural)
+    while sum(widths) > room:
+        free = [i for i in range(len(widths)) if widths[i] > least[i]]
+        if not free:
+            break
+        widths[max(free, key=widths.__getitem__)] -= 1
+    return widths
 
 
 def _rendered(content: object, columns: int) -> str:

@@ -1,5 +1,6 @@
 """Failures: one sentence with the remedy, and the documented exit code."""
 
+import json
 import os
 import re
 import signal
@@ -23,6 +24,8 @@ COMMAND = Path(sys.executable).parent / "abctl"
         (["split", "set", "transformer", "1.5"], 3, "write 10% as 0.1"),
         (["split", "set", "transformer", "abc"], 3, "write 10% as 0.1"),
         (["split", "set", "transformer", "nan"], 3, "write 10% as 0.1"),
+        (["split", "set", "transformer", "-0.1"], 3, "must be a number from 0 to 1, not '-0.1'"),
+        (["split", "set", "transformer", "-1", "--reason", "-0.5"], 3, "from 0 to 1, not '-1'"),
         (["split", "set", "base", "0.5"], 3, "set transformer instead"),
         (["split", "set", "nobody", "0.1"], 4, "must be one of base, transformer"),
         (["split", "restore", "7"], 4, "abctl split history"),
@@ -44,6 +47,45 @@ def test_what_is_wrong_is_said_in_one_sentence(abctl, words, code, said):
     assert told.code == code
     assert said in told.sentence
     assert told.out == ""
+
+
+FAILED = [
+    (["split", "set", "transformer"], 2, "usage", "Missing argument 'share'."),
+    (["split", "set", "transformer", "0.1", "--reson", "x"], 2, "usage", "No such option: --reson"),
+    (["split", "nonsense"], 2, "usage", "No such command"),
+    (["report", "--format", "csv"], 2, "usage", "contradict each other"),
+    (["split", "set", "transformer", "1.5"], 3, "refused", "share must be a number from 0 to 1, not '1.5'"),
+    (["split", "show"], 4, "not_found", "nothing here yet"),
+    (["key", "create", "a", "--scope", "admin"], 5, "conflict", "choose another one"),
+    (["report", "--url", "http://127.0.0.1:1"], 6, "unavailable", "abctl status"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "kind", "said"), FAILED)
+def test_with_json_a_failure_is_a_json_object_in_the_last_line_of_stderr(abctl, words, code, kind, said):
+    if kind == "conflict":
+        abctl("key", "create", "a", "--scope", "admin")
+    told = abctl(*words, "--json")
+    assert (told.code, told.out) == (code, "")
+    (line,) = told.err.splitlines()
+    error = json.loads(line)["error"]
+    assert {**error, "message": said} == {"kind": kind, "exit_code": code, "message": said}
+    assert said in error["message"]
+
+
+def test_with_json_a_failure_of_the_service_is_told_the_same(abctl, service):
+    told = abctl("split", "show", "--experiment", "nope", "--url", service.url, "--json")
+    error = json.loads(told.err)["error"]
+    assert (told.code, error["kind"], error["exit_code"]) == (4, "not_found", 4)
+    assert "there is no experiment 'nope'" in error["message"]
+
+
+def test_what_fails_before_settings_are_read_hides_secrets_in_json_too(abctl, monkeypatch):
+    monkeypatch.setenv("ABCTL_DATABASE_URL", "postgresql://ada:s3cret@127.0.0.1:1/x")
+    told = abctl("report", "--json")
+    assert told.code == failures.UNAVAILABLE
+    assert "s3cret" not in told.err
+    assert json.loads(told.err)["error"]["kind"] == "unavailable"
 
 
 @pytest.mark.parametrize(
@@ -135,6 +177,19 @@ def test_a_fault_of_ours_keeps_its_traceback(abctl, monkeypatch):
     monkeypatch.setattr("cli.settings.read_settings", broken)
     with pytest.raises(ZeroDivisionError):
         abctl("status")
+    told = abctl("status", "--json")
+    assert told.code == failures.FAULT
+    *before, last = told.err.splitlines()
+    assert before[0].startswith("Traceback")
+    error = json.loads(last)["error"]
+    assert (error["kind"], error["exit_code"]) == ("fault", 1)
+    assert error["message"].startswith("ZeroDivisionError() is a fault of abctl")
+
+
+def test_what_a_command_said_is_read_either_way():
+    assert failures.sentence_in('(a remark)\n{"error": {"message": "no"}}') == "no"
+    for said in ("abctl: no", "", '{"error": 5}', "[]"):
+        assert failures.sentence_in(said) == said
 
 
 def test_ctrl_c_ends_quietly(tmp_path):

@@ -2,12 +2,16 @@
 
 import json
 import shlex
+from importlib.metadata import version
 
 import pytest
 import typer
 from typer.core import TyperGroup
 
+from cli import doctor
 from cli.main import app
+from cli.starters import ensure_champions
+from store.sql import open_engine
 
 
 def leaves(command, path=()):
@@ -63,7 +67,6 @@ def test_without_a_command_help_is_shown(abctl, words):
         ["report", "--days", "soon"],
         ["report", "--days", "0"],
         ["report", "--format", "xml"],
-        ["report", "--json", "--format", "csv"],
         ["serve", "--port", "eighty"],
         ["experiment", "create", "missing.toml"],
         ["arm", "add", "mine", "missing.onnx", "--window", "5"],
@@ -100,11 +103,45 @@ def test_json_is_all_there_is_on_stdout(abctl, words):
     json.loads(told.out)
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
-def test_people_get_80_columns(abctl, words):
-    abctl("db", "upgrade")
-    told = abctl(*words)
+@pytest.fixture
+def furnished(abctl, tmp_path):
+    """A data directory as one is after some weeks: models, keys, experiments, and what people write."""
+    assert abctl("db", "upgrade").code == 0
+    engine = open_engine(f"sqlite:///{tmp_path / '.abctl' / 'abctl.db'}")
+    ensure_champions(engine)
+    engine.dispose()
+    three = tmp_path / "three.toml"
+    three.write_text('key = "three-arms"\narms = ["base", "transformer", "ghost"]\ncontrol = "base"\n')
+    assert abctl("experiment", "create", three).code == 0
+    for arm, share in (("transformer", "0.333333"), ("ghost", "0.123456")):
+        words = ["split", "set", arm, share, "--no-wait", "--experiment", "three-arms"]
+        assert abctl(*words, "--reason", f"see [/x] and [red]{'the minutes of the meeting ' * 4}").code == 0
+    for name in ("operations-team", "market-maker-3"):
+        scopes = [word for scope in ("decide", "record", "report") for word in ("--scope", scope)]
+        assert abctl("key", "create", name, *scopes, "--experiment", "three-arms").code == 0
+    assert abctl("key", "revoke", "market-maker-3").code == 0
+    return abctl
+
+
+MORE_READING = [["key", "list"], *([*words, "--experiment", "three-arms"] for words in READING[1:4])]
+
+
+@pytest.mark.parametrize("words", [*READING, *MORE_READING], ids=" ".join)
+def test_people_get_80_columns(furnished, words):
+    told = furnished(*words)
     assert told.code == 0, told.err
     own = [line for line in told.out.splitlines() if "sqlite:///" not in line]
     assert max(map(len, own), default=0) <= 80
+    assert told.out
     assert "\x1b" not in told.out
+
+
+def test_a_reason_is_shown_as_it_was_given(furnished):
+    told = furnished("split", "history", "--experiment", "three-arms")
+    assert "see [/x] and" in " ".join(told.out.split())
+    assert "[red]the" in told.out
+
+
+def test_doctor_names_the_extra_in_brackets(abctl, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", (("torch", lambda _settings: ("ok", version("no-such-torch"))),))
+    assert "pip install 'abctl[train]'" in abctl("doctor").out

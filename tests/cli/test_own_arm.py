@@ -8,6 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from cli.failures import CONFLICT
+
 WINDOW, FEATURES = 5, 18
 
 
@@ -69,18 +71,66 @@ def served_by(url, arm, experiment):
 
 def test_from_a_file_to_units_of_its_own(abctl, service, policy, tmp_path, monkeypatch):
     monkeypatch.setenv("ABCTL_DATA_DIR", str(service.data_dir))
-    added = abctl("arm", "add", "mine", policy(), "--window", WINDOW, "--output", "logits", "--json")
+    added = abctl("arm", "add", "own", policy(), "--window", WINDOW, "--output", "logits", "--json")
     assert added.code == 0, added.err
     model = json.loads(added.out)["model"]
-    (tmp_path / "three.toml").write_text(EXPERIMENT.format(key="three", arm="mine"))
+    (tmp_path / "three.toml").write_text(EXPERIMENT.format(key="three", arm="own"))
     assert "control base has all units" in abctl("experiment", "create", "three.toml").out
-    assert abctl("split", "set", "mine", "1", "--experiment", "three").code == 0
-    reply = served_by(service.url, "mine", "three")
-    assert (reply["arm"], reply["served_arm"], reply["action"]) == ("mine", "mine", "buy")
+    given = abctl("split", "set", "own", "1", "--experiment", "three")
+    assert given.code == 0
+    assert "warning" not in given.err
+    reply = served_by(service.url, "own", "three")
+    assert (reply["arm"], reply["served_arm"], reply["action"]) == ("own", "own", "buy")
     assert reply["model"] == model
     arms = json.loads(abctl("arm", "list", "--experiment", "three", "--json").out)
-    assert arms[2] == {"arm": "mine", "role": "treatment", "model": model}
-    assert "mine         treatment" in abctl("arm", "list", "--experiment", "three").out
+    assert arms[2] == {"arm": "own", "role": "treatment", "model": model}
+    assert "own          treatment" in abctl("arm", "list", "--experiment", "three").out
+
+
+@pytest.fixture
+def champions(abctl):
+    """Arm -> model of an experiment."""
+
+    def read(key="main"):
+        told = json.loads(abctl("arm", "list", "--experiment", key, "--json").out)
+        return {each["arm"]: each["model"] for each in told}
+
+    return read
+
+
+def test_adding_never_replaces_an_arm(abctl, policy, champions, tmp_path):
+    """Not one that serves, nor one that an experiment names, before the first start neither."""
+    file, flags = policy(), ("--window", 5, "--output", "logits")
+    remedy = "abctl model import {} --arm {} --window 5 --output logits"
+    told = abctl("arm", "add", "base", file, *flags)
+    assert told.code == CONFLICT
+    assert "base is an arm of experiment main" in told.sentence
+    assert list(tmp_path.iterdir()) == [file], "nothing is made"
+    abctl("db", "upgrade")
+    assert abctl("arm", "add", "transformer", file, *flags).code == CONFLICT
+    (tmp_path / "g.toml").write_text('key = "g"\narms = ["base", "ghost"]\ncontrol = "base"\n')
+    abctl("experiment", "create", "g.toml")
+    told = abctl("arm", "add", "ghost", file, *flags)
+    assert told.code == CONFLICT
+    assert remedy.format(file, "ghost") in told.sentence
+    assert "abctl model promote" in told.sentence
+    assert champions("g") == {"base": None, "ghost": None}
+    model = json.loads(abctl("arm", "add", "own", file, *flags, "--json").out)["model"]
+    told = abctl("arm", "add", "own", policy("other.onnx", favourite=2), *flags)
+    assert told.code == CONFLICT
+    assert f"own serves model {model[:12]} already" in told.sentence
+    assert len(json.loads(abctl("model", "list", "--json").out)) == 1
+    abctl("experiment", "archive", "g")
+    assert abctl("arm", "add", "ghost", file, *flags).code == 0
+
+
+def test_adding_never_replaces_an_arm_of_a_running_service(abctl, service, policy, champions, monkeypatch):
+    monkeypatch.setenv("ABCTL_DATA_DIR", str(service.data_dir))
+    before = champions()
+    told = abctl("arm", "add", "base", policy(), "--window", 5, "--output", "logits")
+    assert told.code == CONFLICT
+    assert f"base serves model {before['base'][:12]} already" in told.sentence
+    assert champions() == before
 
 
 def test_import_then_promote_then_a_better_one(abctl, policy):

@@ -88,6 +88,23 @@ def test_a_kill_where_no_service_has_ever_been_is_none(abctl, tmp_path, word):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lift_of_what_was_not_killed_changes_nothing(abctl, tmp_path):
+    abctl("db", "upgrade")
+    told = abctl("split", "lift", "transformer")
+    assert (told.code, told.out) == (0, "transformer was not killed in main: nothing is changed\n")
+    abctl("split", "kill", "transformer")
+    assert abctl("split", "lift", "transformer").out == "transformer may serve again in main\n"
+    assert json.loads(abctl("split", "lift", "transformer", "--json").out)["changed"] is False
+    abctl("db", "upgrade")  # tells the audit what was done without it
+    with closing(sqlite3.connect(tmp_path / ".abctl" / "abctl.db")) as connection:
+        told = connection.execute("SELECT action FROM audit WHERE action LIKE 'arm.%' ORDER BY id").fetchall()
+    assert told == [("arm.killed",), ("arm.lifted",)]
+
+
+def test_a_lift_of_what_was_not_killed_through_the_service(at_service):
+    assert "was not killed in main" in at_service("split", "lift", "transformer").out
+
+
 def test_a_kill_without_a_service_says_when_it_counts(abctl):
     abctl("db", "upgrade")
     assert "none runs now" in abctl("split", "kill", "transformer").err
@@ -108,6 +125,71 @@ def test_status_only_looks(abctl, tmp_path):
     assert "not running; start it: abctl serve" in told.out
     assert "nothing there yet" in told.out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reason_with_brackets_is_shown_as_it_is(abctl):
+    for reason in ("see [/x]", "[red]", "[link=http://x]y"):
+        share = f"0.{len(reason)}"
+        assert abctl("split", "set", "transformer", share, "--no-wait", "--reason", reason).code == 0
+    told = abctl("split", "history")
+    assert told.code == 0
+    for reason in ("see [/x]", "[red]", "[link=http:"):
+        assert reason in told.out
+
+
+def test_a_share_that_is_in_force_already_is_said_to_be(abctl):
+    abctl("split", "set", "transformer", "0.1", "--no-wait")
+    again = abctl("split", "set", "transformer", "0.10", "--reason", "once more")
+    assert again.code == 0
+    assert "version 2 says so already: nothing is changed" in again.err
+    assert "in force everywhere" not in again.err
+    assert json.loads(abctl("split", "set", "transformer", "0.1", "--json").out)["changed"] is False
+    assert len(json.loads(abctl("split", "history", "--json").out)) == 2
+
+
+def test_the_split_of_an_archived_experiment_is_refused(abctl, tmp_path):
+    (tmp_path / "old.toml").write_text('key = "old"\narms = ["base", "transformer"]\ncontrol = "base"\n')
+    abctl("experiment", "create", "old.toml")
+    abctl("experiment", "archive", "old")
+    for words in (["set", "transformer", "0.5"], ["restore", "1"]):
+        told = abctl("split", *words, "--experiment", "old")
+        assert told.code == 5
+        assert "'old' is archived" in told.sentence
+
+
+class TestAnArmWithoutAModel:
+    """Allowed, for bots may carry it; never in silence."""
+
+    @pytest.fixture
+    def ghostly(self, abctl, tmp_path):
+        (tmp_path / "g.toml").write_text('key = "g"\narms = ["base", "ghost"]\ncontrol = "base"\n')
+        return lambda *words: abctl(*words, "--experiment", "g") if words[0] == "split" else abctl(*words)
+
+    def test_is_named_when_it_is_made_given_units_and_looked_at(self, ghostly):
+        made = ghostly("experiment", "create", "g.toml")
+        assert made.code == 0
+        assert "(warning: arm ghost has no model yet" in made.err
+        assert "ghost has" not in ghostly("status").out
+        given = ghostly("split", "set", "ghost", "0.5", "--no-wait")
+        assert given.code == 0
+        assert "(warning: arm ghost has 50% of the units and no model" in given.err
+        assert "abctl model import FILE --arm ghost" in given.err
+        assert "! arm ghost has 50% of the units and no model" in ghostly("status").out
+        found = json.loads(ghostly("status", "--json").out)["experiments"]
+        assert [len(each["warnings"]) for each in found] == [0, 1]
+
+    def test_is_not_named_once_it_has_no_units_or_is_history(self, ghostly):
+        ghostly("experiment", "create", "g.toml")
+        ghostly("split", "set", "ghost", "0.5", "--no-wait")
+        assert "warning" not in ghostly("split", "set", "ghost", "0", "--no-wait").err
+        assert "ghost has" not in ghostly("status").out
+        ghostly("split", "set", "ghost", "0.5", "--no-wait")
+        ghostly("experiment", "archive", "g")
+        assert "ghost has" not in ghostly("status").out
+
+    def test_what_ships_has_one_from_the_first_start_on(self, abctl):
+        assert "warning" not in abctl("split", "set", "transformer", "0.1", "--no-wait").err
+        assert "no model" not in abctl("status").out
 
 
 ANY_COMMAND = [

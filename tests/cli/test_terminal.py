@@ -61,6 +61,15 @@ def test_a_table_with_too_little_room_stands_closer_and_breaks_no_number(capsys)
     assert capsys.readouterr().out.splitlines()[2].split() == ["100000000"] * 9
 
 
+def test_at_last_columns_of_words_fold_between_words(capsys):
+    name, words = "n" * 40, "base 54.3211% transformer 33.3333% ghost 12.3456%"
+    terminal.show(terminal.Table("", ["name", "split"], [[name, words]], left=2))
+    _, _, *rows = capsys.readouterr().out.splitlines()
+    assert max(map(len, rows)) <= terminal.WIDTH
+    assert rows[0].split()[0] == name
+    assert " ".join(" ".join(rows).replace(name, "").split()) == words
+
+
 OUTSIDE = "[red]see [/x] [link=http://x]:warning: \x1b[2J\x1b[31m"
 
 
