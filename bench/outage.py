@@ -14,6 +14,7 @@ import asyncio
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -50,12 +51,15 @@ half that rate, timed from the scheduled moment; the load runs on the same cores
 
 @dataclass(slots=True)
 class Phase:
-    """What was measured in a stretch of time. late_s: from the scheduled moment to the answer."""
+    """What was measured in a stretch of time. late_s: from the scheduled moment to the answer.
+
+    failures: statuses, and errors of the connection by name.
+    """
 
     name: str
     seconds: float = 0.0
     late_s: list[float] = field(default_factory=list)
-    failed: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
 
     @property
     def rate(self) -> float:
@@ -70,7 +74,8 @@ class Phase:
         """A line of the table; the ratio is to the phase before anything was away."""
         ratio = f"{self.rate / reference.rate:.2f}x"
         times = (f"{self.late_ms(percent):.2f}" for percent in (50, 99))
-        return (self.name, f"{self.rate:,.0f}", ratio, *times, str(self.failed))
+        failed = ", ".join(f"{count:,} {what}" for what, count in sorted(self.failures.items())) or "none"
+        return (self.name, f"{self.rate:,.0f}", ratio, *times, failed)
 
 
 @dataclass(slots=True)
@@ -99,13 +104,13 @@ class Load:
         try:
             async with self.session.post(f"{self.url}/v1/decide", data=self.body()) as reply:
                 await reply.read()
-                is_answered = reply.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            is_answered = False
-        if is_answered:
+                said = str(reply.status)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            said = type(error).__name__
+        if said == "200":
             phase.late_s.append(time.perf_counter() - due_s)
         else:
-            phase.failed += 1
+            phase.failures[said] += 1
 
     async def closed(self, name: str, seconds: float) -> Phase:
         """As fast as answers come."""
@@ -152,7 +157,7 @@ class Outage:
     def findings(self) -> list[Finding]:
         """The promises."""
         p99_ms, settled_s = self.half.late_ms(99), self.settled_s
-        lost = sum(phase.failed for phase in (self.closed, self.half, self.after))
+        lost = sum(phase.failures.total() for phase in (self.closed, self.half, self.after))
         return [
             at_least(f"decisions a second, {self.name}", self.closed.rate / self.before.rate, RATE_KEPT),
             Finding(f"p99, {self.name}", f"under {P99_MS:g} ms", f"{p99_ms:.1f} ms", p99_ms < P99_MS),
@@ -207,7 +212,7 @@ class Bench:
             part = await self.load.open("", 1.0, rate)
             total.seconds += part.seconds
             total.late_s += part.late_s
-            total.failed += part.failed
+            total.failures += part.failures
             if await asyncio.to_thread(in_sql, self.site, tag) >= answered:
                 return time.monotonic() - began_s, total
         raise SystemExit(
@@ -218,9 +223,15 @@ class Bench:
 async def watch(site: Site, memory_mb: list[float]) -> None:
     """What Redis holds, once a second, while it answers."""
     while True:
-        with suppress(redis.RedisError), site.redis_client() as client:
-            memory_mb.append(float(client.info("memory")["used_memory"]) / 1e6)
+        with suppress(redis.RedisError):
+            memory_mb.append(await asyncio.to_thread(held_mb, site))
         await asyncio.sleep(1.0)
+
+
+def held_mb(site: Site) -> float:
+    """Megabytes that Redis has taken."""
+    with site.redis_client() as client:
+        return float(client.info("memory")["used_memory"]) / 1e6
 
 
 def in_sql(site: Site, tag: str) -> int:

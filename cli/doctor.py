@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-import typer
-
 from cli.masking import masked, one_line
 from cli.options import DataDirOption, JsonOption
 
@@ -35,7 +33,7 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     """
     from dataclasses import asdict
 
-    from cli.failures import UNAVAILABLE
+    from cli.failures import Unavailable
     from cli.settings import read_settings
     from cli.terminal import Table, print_json, show
 
@@ -46,8 +44,9 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     else:
         rows = [[f.name, f.state, f.text] for f in findings]
         show(Table("", ["check", "state", ""], rows, left=3, wraps=(2,)))
-    if any(f.state == "bad" for f in findings):
-        raise typer.Exit(UNAVAILABLE)
+    bad = [f.name for f in findings if f.state == "bad"]
+    if bad:
+        raise Unavailable(f"bad: {', '.join(bad)}; what was found there is printed above")
 
 
 def checked(name: str, check: "Callable[[Settings], tuple[str, str]]", settings: "Settings") -> Finding:

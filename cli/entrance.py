@@ -49,4 +49,4 @@ OPEN = (
 def told(keys: Sequence["ApiKey"]) -> str:
     """The keys in one line."""
     active = sum(key.revoked_at_us is None for key in keys)
-    return f"{active} API keys, {len(keys) - active} revoked" if keys else OPEN
+    return f"{active} in force, {len(keys) - active} revoked" if keys else OPEN

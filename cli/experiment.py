@@ -105,7 +105,7 @@ def show(
 def archive(
     key: KeyArgument, data_dir: DataDirOption = None, url: UrlOption = None, as_json: JsonOption = False
 ) -> None:
-    """Close an experiment: it takes no new decisions, its numbers stay.
+    """Close an experiment: it takes no new decisions, its split and its numbers stay.
 
     Example: abctl experiment archive old-test
     """

@@ -1,4 +1,4 @@
-"""How commands fail: a documented exit code, and one sentence on stderr; with --json a JSON object in one line.
+"""How commands fail: a documented exit code, and one sentence on stderr; with --json one line of JSON there.
 
 0 done | 1 a fault of abctl itself | 2 wrong usage | 3 refused: the input breaks a rule
 4 not found | 5 conflict: somebody else was first | 6 unavailable: service, SQL or Redis does not answer
@@ -109,9 +109,10 @@ def told_to_programs(error: Exception) -> int:
     code, message = exit_code_of(error), sentence_of(error)
     if code is None:
         traceback.print_exception(error)
-        code, message = FAULT, one_line(masked(f"{error!r} is a fault of abctl: please report the lines above"))
-    said = {"kind": KINDS[code], "exit_code": code, "message": message}
-    sys.stderr.write(json.dumps({"error": said}) + "\n")
+        said = f"{error!r} is a fault of abctl: please report the lines above"
+        code, message = FAULT, one_line(masked(said))
+    facts = {"kind": KINDS[code], "exit_code": code, "message": message}
+    sys.stderr.write(json.dumps({"error": facts}) + "\n")
     return code
 
 

@@ -106,7 +106,7 @@ def starters(
 
     Example: abctl model starters --output starters
     """
-    from cli.failures import REFUSED
+    from cli.failures import Refused
     from cli.starting import need_training
     from cli.terminal import note, print_json
 
@@ -117,7 +117,7 @@ def starters(
     if as_json:
         print_json({"same": found} if check else {"ids": found})
     if check and not found:
-        raise typer.Exit(REFUSED)
+        raise Refused(f"{output} does not hold what training gives: make it again, without --check")
 
 
 @app.command(name="import")

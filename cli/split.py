@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Shape = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, help="Show and change which share of units each arm gets.")
 _SHARES_WIDTH = 26
-_NEGATIVE = re.compile(r"-[0-9.]+")
+_NEGATIVE = re.compile(r"-[0-9.][0-9.eE+-]*")
 ShareArgument = Annotated[str, typer.Argument(help="Share of units, 0 to 1, a multiple of 0.000001.")]
 
 
@@ -56,6 +56,8 @@ def set_(
     wait: WaitOption = True,
 ) -> None:
     """Give an arm a share; it trades with the control only. No unit that has its arm already is moved.
+
+    A share that the arm has already makes no new version.
 
     Example: abctl split set transformer 0.1
     """

@@ -94,8 +94,7 @@ def show(table: Table) -> None:
     rows = (table.columns, *table.rows)
     cells = [[_plain("-" if cell is None else str(cell)) for cell in row] for row in rows]
     widths, gap = _layout(cells, table.wraps, width())
-    edges = {"show_edge": False, "pad_edge": False, "collapse_padding": True}
-    grid = Grid(box=SIMPLE_HEAD, padding=(0, gap - 1), **edges)
+    grid = Grid(box=SIMPLE_HEAD, padding=(0, gap - 1), show_edge=False, pad_edge=False, collapse_padding=True)
     for i, name in enumerate(cells[0]):
         justify: Literal["left", "right"] = "left" if i < table.left else "right"
         grid.add_column(Text(name), width=widths[i], justify=justify, overflow="fold")

@@ -20,7 +20,32 @@ PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The abctl command
 
 Made by `make docs` from the help of the command itself; edit the docstrings in `cli/`, not this page.
-"""
+
+## What it prints, and where
+
+What was asked for goes to stdout; remarks, in parentheses, and failures go to stderr. `--json` prints one JSON
+value on stdout (`abctl serve`: a line of JSON an event) and nothing else there.
+
+A failure is one sentence on stderr, after `abctl: `; wrong usage shows the usage. With `--json` it is one JSON object
+in one line, the last one of stderr. Stdout stays empty, but for commands that look for faults and say what they found
+(`status`, `doctor`, `db verify`):
+
+```json
+{"error": {"kind": "not_found", "exit_code": 4, "message": "arm must be one of base, transformer, not 'x': name one of these"}}
+```
+
+| exit code | `kind` | means |
+|---|---|---|
+| 0 | | done |
+| 1 | `fault` | a fault of abctl: its traceback comes first, please report it |
+| 2 | `usage` | wrong usage |
+| 3 | `refused` | the input breaks a rule, or something that was looked for is wrong |
+| 4 | `not_found` | what was named does not exist |
+| 5 | `conflict` | somebody else was first |
+| 6 | `unavailable` | service, SQL or Redis does not answer |
+| 130 | | interrupted (Ctrl-C); no JSON is printed |
+| 141 | | the reader of the output has gone; nothing is printed |
+"""  # noqa: E501 - one line is what it is about
 WIDTH = 80
 
 

@@ -1,5 +1,6 @@
 """The first start of a unit that any process bound, kept in Redis."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -76,6 +77,7 @@ class RedisFirstSight:
         self._believe_at_s = 0.0
         self._is_silent = False
         self._untold = UntoldStarts()
+        self._hanging_up: asyncio.Task[None] | None = None
 
     async def first_seen(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> Seen | None:
         """Atomic; Redis keeps what it was asked with where it knew nothing."""
@@ -86,7 +88,7 @@ class RedisFirstSight:
         try:
             held, vouched = await client.eval(_ASK, len(known), *known, str(now_us), ttl_s)
         except _SILENCE:
-            await self._went_silent()
+            self._went_silent()
             return None
         self._is_silent, self._ask_at_s = False, 0.0
         if held is not None:
@@ -101,11 +103,16 @@ class RedisFirstSight:
             self._ask_at_s = now_s + PAUSE_S
         return True
 
-    async def _went_silent(self) -> None:
-        """A connection that failed may look open, so none is kept."""
+    def _went_silent(self) -> None:
+        """A connection that failed may look open, so none is kept. No decision waits for that."""
         now_s = self._monotonic_s()
         self._is_silent = True
         self._ask_at_s, self._believe_at_s = now_s + PAUSE_S, now_s + VOUCH_S
+        if self._hanging_up is None or self._hanging_up.done():
+            self._hanging_up = asyncio.create_task(self._hang_up())
+
+    async def _hang_up(self) -> None:
+        """One at a time: two that wait for the same connection's end cancel each other's wait."""
         with suppress(*_SILENCE):
             await self._redis.connection_pool.disconnect(inuse_connections=False)
 
@@ -135,7 +142,7 @@ class RedisFirstSight:
                     pipe.set(start.key, str(start.start_us), nx=True, ex=start.ttl_s)
                 await pipe.execute()
         except _SILENCE:
-            await self._went_silent()
+            self._went_silent()
             return False
         self._is_silent, self._ask_at_s = False, 0.0
         return True
@@ -144,6 +151,8 @@ class RedisFirstSight:
         """Closes the connections. What is still untold is lost to the other processes."""
         if self._untold:
             _LOG.warning("Redis was never told the starts of %d units: it did not answer", len(self._untold))
+        if self._hanging_up is not None:
+            await self._hanging_up
         await self._redis.aclose()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
 
 from cli.main import app
@@ -22,9 +23,10 @@ from cli.own_service import OwnService
 from cli.settings import BESIDE_SETTINGS, PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+READMES = [ROOT / folder / "README.md" for folder in (".", "client", "deploy")]
+PAGES = sorted([*READMES, *(ROOT / "docs").glob("*.md")])
 SHELL = {"bash", "sh", "shell", "console"}
-PYTHON_RUNS_IN = {"README.md"}
+PYTHON_RUNS_IN = {"README.md", "client/README.md"}
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_TIMEOUT_S = 150.0
 
@@ -33,10 +35,14 @@ ELSEWHERE = {
     "make demo": "tests/loop/test_loop_demo.py::test_with_its_defaults_and_then_again",
     ".venv/bin/abctl serve": "tests/loop/test_loop_starting.py::test_ready_soon_and_ended_by_ctrl_c",
     "abctl serve": "tests/loop/test_loop_starting.py::test_ready_soon_and_ended_by_ctrl_c",
+    "docker compose up": "tests/loop/test_topology.py::test_two_services_behind_haproxy",
+    "haproxy -f deploy/haproxy.cfg": "tests/loop/test_topology.py::test_two_services_behind_haproxy",
 }
 # What a reader replaces by an own value is replaced by the test's.
-DATABASE_URL = "postgresql://abctl:secret@127.0.0.1:5432/abctl"
-REDIS_URL = "redis://127.0.0.1:6379/0"
+DATABASE_URL = re.compile(r"postgresql(?:\+psycopg)?://abctl:secret@[\w.:]+/abctl")
+REDIS_URL = re.compile(r"redis://(?:127\.0\.0\.1|cache):6379/0")
+# A command in a container of a service runs without the container: `abctl` is here, too.
+IN_CONTAINER = re.compile(r"^docker compose run(?: --\w+)* (?P<service>\w+) (?=abctl )", re.MULTILINE)
 SERVICE_URL = re.compile(r"http://(?:127\.0\.0\.1|localhost):8711")
 
 
@@ -48,15 +54,20 @@ class Block:
     code: str
 
 
+def name_of(path):
+    """A page of the repository by its path there."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+
+
 def blocks_of(path):
     text = path.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
-        yield Block(path.name, text.count("\n", 0, found.start()) + 1, found["kind"], found["code"])
+        yield Block(name_of(path), text.count("\n", 0, found.start()) + 1, found["kind"], found["code"])
 
 
 def runnable(path):
     """The blocks of a page that must run, in order."""
-    kinds = SHELL | ({"python"} if path.name in PYTHON_RUNS_IN else set())
+    kinds = SHELL | ({"python"} if name_of(path) in PYTHON_RUNS_IN else set())
     return [block for block in blocks_of(path) if block.kind in kinds]
 
 
@@ -95,10 +106,10 @@ def scratch(tmp_path, shared_dir):
 
 def servers_of(code, request):
     """Real servers in the place of the reader's."""
-    if DATABASE_URL in code:
-        code = code.replace(DATABASE_URL, request.getfixturevalue("fresh_postgres_url"))
-    if REDIS_URL in code:
-        code = code.replace(REDIS_URL, request.getfixturevalue("fresh_valkey_url"))
+    if DATABASE_URL.search(code):
+        code = DATABASE_URL.sub(request.getfixturevalue("fresh_postgres_url"), code)
+    if REDIS_URL.search(code):
+        code = REDIS_URL.sub(request.getfixturevalue("fresh_valkey_url"), code)
     return code
 
 
@@ -108,14 +119,14 @@ def script_of(page):
     for block in runnable(page):
         parts.append(f"echo '@@ {block.page}:{block.line}' >&2")
         parts.append(
-            reduced(block.code)
+            IN_CONTAINER.sub("", reduced(block.code))
             if block.kind in SHELL
             else f"python - <<'END_OF_PYTHON'\n{block.code}END_OF_PYTHON"
         )
     return "\n".join(parts)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=name_of)
 def test_every_block_runs(page, scratch, request, shared_dir):
     folder, service, environment = scratch
     code = servers_of(with_shared_data(script_of(page), shared_dir), request)
@@ -146,6 +157,16 @@ def test_what_runs_elsewhere_has_a_test_and_is_shown(start):
     assert re.search(rf"^def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
     shown = [line for page in PAGES for block in runnable(page) for line in block.code.splitlines()]
     assert any(line.startswith(start) for line in shown), f"no page shows {start!r}: drop it"
+
+
+def test_a_command_in_a_container_names_a_service_and_runs_here():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    code = "\n".join(block.code for block in runnable(ROOT / "deploy" / "README.md"))
+    named = [found["service"] for found in IN_CONTAINER.finditer(code)]
+    assert set(named) <= set(services)
+    left = [line for line in IN_CONTAINER.sub("", code).splitlines() if "docker" in line]
+    assert [elsewhere(line) for line in left if elsewhere(line) is None] == []
+    assert len(named) > 1
 
 
 def test_make_demo_is_abctl_demo():
@@ -204,12 +225,14 @@ def test_what_is_missing_fails_in_ci_and_is_skipped_elsewhere(ci, outcome, tmp_p
     assert "set ABCTL_SHARED to the folder" in done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_says_what_it_is(page):
     """A block without a language would be run by nobody: commands are bash, everything else names itself."""
     text = page.read_text(encoding="utf-8")
+    starts = r"(\$ )?(abctl|curl|docker|export|haproxy|make) "
     for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        commands = [line for line in found[2].splitlines() if re.match(r"(\$ )?(abctl|curl|make) ", line)]
+        assert found[1], f"{page.name}: a block that begins with {found[2].splitlines()[0]!r} has no language"
+        commands = [line for line in found[2].splitlines() if re.match(starts, line)]
         if commands and found[1] not in SHELL and not found[2].startswith(("Usage:", "main:")):
             pytest.fail(f"{page.name}: {commands[0]!r} stands in a block that nobody runs; call it ```bash")
 
@@ -262,9 +285,7 @@ def test_no_document_names_a_setting_that_does_not_exist():
         assert named <= known | others, page.name
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"], ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md"], ids=name_of)
 def test_every_link_leads_somewhere(page):
     targets = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []

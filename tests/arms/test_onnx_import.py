@@ -10,9 +10,10 @@ from arms.onnx_runtime import load
 from arms.schema import MARKET_V1
 
 
-def users_model(path, window=4, batch="n", softmax=True, width=18, inputs=1):
-    """Somebody's linear model of the flattened window."""
-    weight = np.random.default_rng(0).normal(size=(window * width, 3)).astype(np.float32)
+def users_model(path, window=4, batch="n", softmax=True, width=18, inputs=1, weight=None):
+    """Somebody's linear model of the flattened window. weight: of every feature, else random ones."""
+    drawn = np.random.default_rng(0).normal(size=(window * width, 3))
+    weight = (drawn if weight is None else np.full_like(drawn, weight)).astype(np.float32)
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"], axis=1),
         helper.make_node("MatMul", ["flat", "w"], ["logits" if softmax else "y"]),
@@ -62,6 +63,21 @@ def test_a_file_that_does_not_fit_is_refused_with_the_rule(tmp_path, model, said
     users_model(tmp_path / "mine.onnx", **model)
     with pytest.raises(ArtefactError, match=said):
         import_onnx(tmp_path / "mine.onnx", tmp_path / "arm", "mine", 4, MARKET_V1, "probs")
+    assert not (tmp_path / "arm").exists()
+
+
+@pytest.mark.parametrize("output", ["probs", "logits"])
+def test_answers_that_are_not_finite_are_refused_whatever_they_are_said_to_be(tmp_path, output):
+    users_model(tmp_path / "mine.onnx", weight=np.nan)
+    with pytest.raises(ArtefactError, match=f"output={output}: the answer is not a probability") as refused:
+        import_onnx(tmp_path / "mine.onnx", tmp_path / "arm", "mine", 4, MARKET_V1, output)
+    assert ("needs output=logits" in str(refused.value)) == (output == "probs")
+
+
+def test_a_name_that_no_arm_may_have_is_refused_before_anything_is_written(tmp_path):
+    users_model(tmp_path / "mine.onnx")
+    with pytest.raises(ArtefactError, match=r"^arm 'My Arm' must be 1-63 of a-z"):
+        import_onnx(tmp_path / "mine.onnx", tmp_path / "arm", "My Arm", 4, MARKET_V1, "probs")
     assert not (tmp_path / "arm").exists()
 
 

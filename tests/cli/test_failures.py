@@ -25,6 +25,7 @@ COMMAND = Path(sys.executable).parent / "abctl"
         (["split", "set", "transformer", "abc"], 3, "write 10% as 0.1"),
         (["split", "set", "transformer", "nan"], 3, "write 10% as 0.1"),
         (["split", "set", "transformer", "-0.1"], 3, "must be a number from 0 to 1, not '-0.1'"),
+        (["split", "set", "transformer", "-1e-5"], 3, "must be a number from 0 to 1, not '-1"),
         (["split", "set", "transformer", "-1", "--reason", "-0.5"], 3, "from 0 to 1, not '-1'"),
         (["split", "set", "base", "0.5"], 3, "set transformer instead"),
         (["split", "set", "nobody", "0.1"], 4, "must be one of base, transformer"),

@@ -138,7 +138,7 @@ class TestEntrance:
         assert "OPEN: there are no API keys" in " ".join(abctl("status").out.split())
         assert json.loads(abctl("status", "--json").out)["keys"]["open"] is True
         create(abctl, "ops", "--scope", "admin")
-        assert "1 API keys, 0 revoked" in abctl("status").out
+        assert "keys      1 in force, 0 revoked" in abctl("status").out
         assert json.loads(abctl("status", "--json").out)["keys"]["open"] is False
 
 
@@ -164,7 +164,7 @@ class TestWithAService:
         assert "ABCTL_API_KEY" in refused.sentence
         monkeypatch.setenv("ABCTL_API_KEY", token)
         monkeypatch.setenv("ABCTL_ACTOR", "ana")
-        done = abctl("split", "set", "transformer", "0.1", "--no-wait", "--json")
+        done = abctl("split", "set", "transformer", "0.2", "--no-wait", "--json")
         assert (done.code, json.loads(done.out)["actor"]) == (OK, "ops/ana")
         assert abctl("report").code == OK
         abctl("key", "revoke", "ops")

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import doctor
+from cli.failures import UNAVAILABLE
 from cli.main import app
 from cli.starters import ensure_champions
 from store.sql import open_engine
@@ -145,3 +146,13 @@ def test_a_reason_is_shown_as_it_was_given(furnished):
 def test_doctor_names_the_extra_in_brackets(abctl, monkeypatch):
     monkeypatch.setattr(doctor, "CHECKS", (("torch", lambda _settings: ("ok", version("no-such-torch"))),))
     assert "pip install 'abctl[train]'" in abctl("doctor").out
+
+
+def test_doctor_says_what_is_bad_and_fails(abctl, monkeypatch):
+    monkeypatch.setenv("ABCTL_DATABASE_URL", "postgresql://x@127.0.0.1:1/x")
+    told = abctl("doctor")
+    assert told.code == UNAVAILABLE
+    assert told.sentence.startswith("bad: database;")
+    found = abctl("doctor", "--json")
+    assert [each["name"] for each in json.loads(found.out) if each["state"] == "bad"] == ["database"]
+    assert json.loads(found.err)["error"]["kind"] == "unavailable"

@@ -1,6 +1,7 @@
 """A user's own ONNX file becomes the third arm of an experiment, by the commands of the README."""
 
 import json
+import math
 import urllib.request
 
 import numpy as np
@@ -17,9 +18,9 @@ WINDOW, FEATURES = 5, 18
 def policy(tmp_path):
     """policy(name, favourite, window) writes an ONNX file that always prefers one action, by logits."""
 
-    def write(name="my_policy.onnx", favourite=1, window=WINDOW, width=3):
-        bias = np.zeros(width, np.float32)
-        bias[favourite] = 5.0
+    def write(name="my_policy.onnx", favourite=1, window=WINDOW, width=3, bias=5.0):
+        biases = np.zeros(width, np.float32)
+        biases[favourite] = bias
         weights = numpy_helper.from_array(np.zeros((window * FEATURES, width), np.float32), "w")
         nodes = [
             helper.make_node("Flatten", ["state"], ["flat"]),
@@ -30,7 +31,7 @@ def policy(tmp_path):
             "policy",
             [helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", window, FEATURES])],
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", width])],
-            [weights, numpy_helper.from_array(bias, "b")],
+            [weights, numpy_helper.from_array(biases, "b")],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         path = tmp_path / name
@@ -161,6 +162,7 @@ def test_a_model_of_another_arm_is_not_promoted(abctl, policy):
 
 def test_what_cannot_serve_is_refused_before_it_is_registered(abctl, policy, tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"junk")
+    logits = ("--output", "logits")
     refused = [
         (
             ["arm", "add", "own", policy("w.onnx", window=7), "--window", 5, "--output", "logits"],
@@ -175,7 +177,15 @@ def test_what_cannot_serve_is_refused_before_it_is_registered(abctl, policy, tmp
         (["arm", "add", "own", tmp_path / "junk.onnx", "--window", 5], "cannot load"),
         (
             ["arm", "add", "My Arm", policy("r.onnx"), "--window", 5, "--output", "logits"],
-            "starting with a letter",
+            "arm 'My Arm' must be 1-63 of a-z, 0-9, _ and -, starting with a letter",
+        ),
+        (
+            ["model", "import", policy("n.onnx", bias=math.nan), "--arm", "own", "--window", 5, *logits],
+            "logits must be finite",
+        ),
+        (
+            ["model", "import", policy("i.onnx", bias=math.inf), "--arm", "own", "--window", 5, *logits],
+            "logits must be finite",
         ),
         (["model", "import", tmp_path, "--arm", "own"], "belong in an artefact"),
     ]
@@ -183,6 +193,7 @@ def test_what_cannot_serve_is_refused_before_it_is_registered(abctl, policy, tmp
         told = abctl(*words)
         assert told.code == 3, words
         assert said in told.sentence
+        assert "/model/config.json" not in told.sentence, "it names a file that the user has never seen"
     assert json.loads(abctl("model", "list", "--json").out) == []
 
 
@@ -212,8 +223,13 @@ def test_an_experiment_file_that_breaks_a_rule(abctl, tmp_path):
         ('key = "x"\narms = ["a", "b"]\ncontrol = "c"', "control"),
         ('key = "x"\narms = ["a", "b"]\ncontrol = "a"\nalpha = 2.0', "alpha"),
         ('key = "x"\narms = ["a", "b"]\ncontrol = "a"\ncolour = "red"', "colour"),
+        (
+            'key = "x"\narms = "a"\ncontrol = "a"',
+            "arms: expected `array`, got `str`; `abctl experiment show main`",
+        ),
     ]:
         (tmp_path / "x.toml").write_text(content)
         told = abctl("experiment", "create", "x.toml")
         assert told.code == 3
         assert said in told.sentence
+        assert "openapi" not in told.sentence

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import onnx
 import psutil
@@ -43,24 +44,8 @@ def arms_of(experiment, service):
     return next(e["arms"] for e in found if e["key"] == experiment)
 
 
-def test_decisions_at_once_and_what_is_done_beyond(serving):
-    serving.command("split", "set", "transformer", "1")
-    batch = {"decisions": [question(unit) for unit in ("a", "b", "c")]}
-    first, second, third = post(serving, "/v1/decide/batch", batch)["decisions"]
-    assert (first["served_arm"], first["reason"]) == ("transformer", "assigned")
-    assert (second["served_arm"], second["reason"]) == ("base", "fallback:overload")
-    assert (third["error"]["status"], third["error"]["title"]) == (503, "overloaded")
-    deadline = time.monotonic() + 20
-    wanted = {"units": 3, "decisions": 2, "fallbacks": 1, "unserved": 1, "reported": 0, "trades": 0}
-    while arms_of("main", serving).get("transformer") != wanted:
-        assert time.monotonic() < deadline, arms_of("main", serving)
-    assert "unserved" in serving.command("status")
-    report = serving.command("report")
-    assert "1 unserved" in report
-    assert "refused in 1 of transformer's 3" in " ".join(report.split())
-
-
-def test_how_long_an_arm_may_take(serving, tmp_path):
+def frozen_arm(serving, tmp_path):
+    """The processes of an arm of somebody else's, frozen; its experiment is `slow`."""
     file, definition = tmp_path / "mine.onnx", tmp_path / "slow.toml"
     onnx.save(constant_policy(), file)
     definition.write_text(EXPERIMENT)
@@ -68,8 +53,39 @@ def test_how_long_an_arm_may_take(serving, tmp_path):
     serving.command("experiment", "create", str(definition))
     serving.command("split", "set", "mine", "1", "--experiment", "slow")
     served_by_its_own_process(serving)
-    for process in arm_processes(serving):
+    processes = arm_processes(serving)
+    for process in processes:
         os.kill(process.pid, signal.SIGSTOP)
+    return processes
+
+
+def test_decisions_at_once_and_what_is_done_beyond(tmp_path):
+    service = OwnService(tmp_path / "data", SETTINGS | {"ABCTL_ARM_TIMEOUT_MS": "10000"})
+    service.start()
+    try:
+        service.command("split", "set", "transformer", "1")
+        processes = frozen_arm(service, tmp_path)
+        with ThreadPoolExecutor() as pool:
+            slow = pool.submit(post, service, "/v1/decide", question("frozen", experiment="slow"))
+            deadline = time.monotonic() + 5
+            beyond = post(service, "/v1/decide", question("u"))
+            while beyond["reason"] == "assigned":
+                beyond = post(service, "/v1/decide", question("u"))
+                assert time.monotonic() < deadline, "the frozen one is not on its way"
+            for process in processes:
+                os.kill(process.pid, signal.SIGCONT)
+            assert slow.result()["served_arm"] == "mine"
+        assert (beyond["arm"], beyond["served_arm"], beyond["reason"]) == (
+            "transformer",
+            "base",
+            "fallback:overload",
+        )
+    finally:
+        service.stop()
+
+
+def test_how_long_an_arm_may_take(serving, tmp_path):
+    frozen_arm(serving, tmp_path)
     reply = post(serving, "/v1/decide", question("frozen", experiment="slow"))
     assert (reply["arm"], reply["served_arm"], reply["reason"]) == ("mine", "base", "fallback:timeout")
     assert reply["latency_us"] >= 250_000

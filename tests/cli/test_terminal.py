@@ -1,6 +1,8 @@
 """How values read."""
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -81,6 +83,16 @@ def test_no_text_from_outside_is_markup_or_moves_the_cursor(capsys):
     assert "\x1b" not in told
     assert told.count("[red]see [/x] [link=http://x]:warning:") == 5
     assert told.count("[31m") == 5
+
+
+def test_nobody_else_prints_through_rich():
+    """Whoever does has to keep outsiders' brackets from it."""
+    printing = re.compile(r"^\s*(?:from rich|import rich)", re.MULTILINE)
+    files = Path(terminal.__file__).parent.glob("*.py")
+    assert {file.name for file in files if printing.search(file.read_text())} == {
+        "terminal.py",
+        "demo_course.py",
+    }
 
 
 def test_what_a_progress_bar_says_is_no_markup():

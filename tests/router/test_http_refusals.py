@@ -139,6 +139,18 @@ def test_an_archived_experiment_takes_no_decisions_but_late_outcomes(node):
     assert results[0]["status"] == "accepted"
 
 
+def test_the_split_of_an_archived_experiment_stays(node):
+    node.create("closed")
+    path = "/v1/experiments/closed"
+    assert node.ask("PUT", f"{path}/split", {"arm": "transformer", "share": 0.1}).status == 200
+    assert node.ask("POST", f"{path}/archive").status == 200
+    before = node.ask("GET", f"{path}/split/history").json
+    for body in ({"arm": "transformer", "share": 0.5}, {"arm": "transformer", "share": 0.1}, {"restore": 1}):
+        problem = node.refused(f"{path}/split", body, 409, "PUT")
+        assert (problem["title"], problem["field"]) == ("archived experiment", "experiment")
+    assert node.ask("GET", f"{path}/split/history").json == before
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 def test_hot_paths_take_post_only(node, method):
     for path in ("/v1/decide", "/v1/decide/batch", "/v1/assign", "/v1/outcomes"):
@@ -390,6 +402,11 @@ BAD_EXPERIMENTS = [
 def test_a_bad_experiment(node, body, field):
     assert node.refused("/v1/experiments/fresh", body, 422, "PUT")["field"] == field
     assert node.ask("GET", "/v1/experiments/fresh").status == 404
+
+
+def test_a_bad_type_in_a_definition_names_what_shows_a_good_one(node):
+    problem = node.refused("/v1/experiments/fresh", {**GOOD, "arms": "base"}, 422, "PUT")
+    assert problem["detail"].startswith("arms: expected `array`, got `str`; `abctl experiment show main`")
 
 
 @pytest.mark.parametrize(
