@@ -6,6 +6,7 @@ import signal
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import onnx
 import psutil
@@ -67,6 +68,9 @@ def test_decisions_at_once_and_what_is_done_beyond(tmp_path):
         processes = frozen_arm(service, tmp_path)
         with ThreadPoolExecutor() as pool:
             slow = pool.submit(post, service, "/v1/decide", question("frozen", experiment="slow"))
+            with suppress(TimeoutError):
+                slow.result(0.5)  # nobody else asks meanwhile: it is the one on its way
+            assert not slow.done()
             deadline = time.monotonic() + 5
             beyond = post(service, "/v1/decide", question("u"))
             while beyond["reason"] == "assigned":
