@@ -11,6 +11,8 @@ What the machine does beside it changes in such a time: so the reference is take
 
 import argparse
 import asyncio
+import gc
+import os
 import signal
 import sys
 import time
@@ -25,19 +27,22 @@ import msgspec
 import numpy as np
 import psycopg
 import redis
+import uvloop
 from carry.page import measured_on, write
+from speed import machine
 from speed.found import Finding, Section, at_least, text_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "chaos"))
 
 from harness.servers import Server
-from harness.site import Site, postgres_site
+from harness.site import Site, direct_site, postgres_site
 
 START_MS = time.time_ns() // 1_000_000
 UNIT_TICKS = 150
 UNITS_AT_ONCE = 32
 QUOTA_BYTES = 2 << 30
 SETTLED_TIMEOUT_S = 300.0
+CORES = os.sched_getaffinity(0)
 RATE_KEPT, P99_MS, SETTLED_S, REDIS_MB = 0.8, 20.0, 30.0, 192
 """Redis: 128 MiB of shipments, the bindings of this run, and its own tables."""
 HEADER = ("", "decisions/s", "of before", "p50 ms", "p99 ms", "failed")
@@ -45,7 +50,8 @@ HEADING = """## Outages
 
 `python bench/outage.py --write`. One worker, its own PostgreSQL and Redis; bodies of 3 KB, half of the units
 sent without their start, which needs Redis. As fast as answers come over 16 connections, then by the clock at
-half that rate, timed from the scheduled moment; the load runs on the same cores.
+half that rate, timed from the scheduled moment. The worker has core 0; load, shipper, PostgreSQL and Redis
+share core 1.
 """
 
 
@@ -247,9 +253,9 @@ def in_sql(site: Site, tag: str) -> int:
 def away(site: Site, what: str, how: str) -> Iterator[None]:
     """Redis or SQL is not there while this lasts: killed, frozen, or behind a hole in the network."""
     server: Server | None = site.redis_server if what == "Redis" else site.postgres
-    proxy = site.proxies["redis-net" if what == "Redis" else "sql-net"]
     assert server is not None
     if how == "hole":
+        proxy = site.proxies["redis-net" if what == "Redis" else "sql-net"]
         proxy.set("hole")
         yield
         proxy.set("pass")
@@ -268,12 +274,16 @@ async def run(asked: argparse.Namespace) -> list[Section]:
     settings = {"ABCTL_JOURNAL_QUOTA_BYTES": str(QUOTA_BYTES), "ABCTL_SPLIT_LEAD_S": "2"}
     history = np.random.default_rng(1).uniform(0, 0.9, (20, 18)).round(4).tolist()
     sections = []
-    with postgres_site(1, workers=asked.workers, **settings) as site:
+    kept = direct_site(asked.workers, **settings)
+    if "hole" in asked.how:
+        kept = postgres_site(1, asked.workers, **settings)
+    with kept as site:
         site.send("PUT", "/v1/experiments/main/split", {"arm": "transformer", "share": "0.5"})
         timeout = aiohttp.ClientTimeout(total=10.0)
         connector = aiohttp.TCPConnector(limit=0)
         headers = {"content-type": "application/json"}
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as session:
+            pin_workers(site)
             bench = Bench(site, Load(site.url, session, asked.connections, history, "warm"), asked.before)
             await bench.load.closed("warming up", 3.0)
             for what in ("Redis", "SQL"):
@@ -281,6 +291,13 @@ async def run(asked: argparse.Namespace) -> list[Section]:
                 sections.append(section_of(what, outages, asked.away))
                 print(f"{text_of(sections[-1])}\n", flush=True)
     return sections
+
+
+def pin_workers(site: Site) -> None:
+    """The workers get the first core, this process and all else that it started has the second."""
+    cores = sorted(os.sched_getaffinity(0) | CORES)
+    for pid in site.pids("worker") if len(cores) > 1 else ():
+        machine.pin(pid, cores[0])
 
 
 def section_of(what: str, outages: Sequence[Outage], away_s: float) -> Section:
@@ -307,7 +324,11 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the results into docs/benchmarks.md")
     asked = parser.parse_args()
     print(f"{measured_on()}\n", flush=True)
-    sections = asyncio.run(run(asked))
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, {sorted(CORES)[1]})
+    gc.freeze()
+    gc.disable()  # a pause of ours would be taken for the service's
+    sections = uvloop.run(run(asked))
     if asked.write:
         write("outage-heading", HEADING, sections)
 

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -186,7 +187,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         scope: Any = cycle.scope
-        scope[REPLY] = partial(_replied, cycle)
+        scope[REPLY] = partial(_replied, ref(cycle))  # a strong one would leave each request to the collector
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -259,10 +260,13 @@ class BoundedConnection(HttpToolsProtocol):
             self._closing = self.loop.call_later(self.limits.reply_s, self.transport.abort)
 
 
-def _replied(cycle: RequestResponseCycle, status: int, head: bytes, body: bytes) -> bool:
+def _replied(alive: "ref[RequestResponseCycle]", status: int, head: bytes, body: bytes) -> bool:
     """Writes a whole reply at once; False where ASGI's two messages must do it, for this may not be the plain
     case: somebody reads slowly or has gone, or the connection is to be closed. head: header lines."""
-    if cycle.response_started or cycle.disconnected or cycle.flow.write_paused or not cycle.keep_alive:
+    cycle = alive()
+    if cycle is None or cycle.response_started or cycle.disconnected:
+        return False
+    if cycle.flow.write_paused or not cycle.keep_alive:
         return False
     lines = [STATUS_LINE[status], head]
     for name, value in cycle.default_headers:

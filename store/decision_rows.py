@@ -12,12 +12,18 @@ from sqlalchemy import Connection, and_, delete, select
 
 from store import tables
 from store.bulk import Row, add_new
-from store.lookup import found
+from store.lookup import EXPERIMENT, Lookup
 from store.records import Decision
 from store.sql import table_of
 
 _TABLE = table_of(tables.Decision)
 _DERIVED = {"weights", "prob_hold", "prob_buy", "prob_sell", "schema_hash", "journal_id", "position"}
+_OWN = _TABLE.c.experiment == EXPERIMENT
+_WHOLE = Lookup(select(_TABLE).where(_OWN), _TABLE.c.decision_id)
+_PLACE = ("received_at_us", "journal_id", "position")
+_PLACES = Lookup(
+    select(*(_TABLE.c[name] for name in ("decision_id", "unit", *_PLACE))).where(_OWN), _TABLE.c.decision_id
+)
 _COPIED = tuple(c.name for c in _TABLE.columns if c.name not in _DERIVED)
 
 
@@ -61,8 +67,7 @@ def _ousted(
 ) -> list[Row]:
     """The decisions of other units whose rows are about to be replaced."""
     ids = [row["decision_id"] for row in moved if row["unit"] != held[row["decision_id"]]["unit"]]
-    query = select(_TABLE).where(_TABLE.c.experiment == experiment)
-    return [row._asdict() for row in found(connection, query, _TABLE.c.decision_id, ids)]
+    return [row._asdict() for row in _WHOLE.rows(connection, experiment, ids)]
 
 
 def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -73,10 +78,8 @@ def _replace(connection: Connection, experiment: str, rows: Sequence[Row]) -> No
 
 
 def _held(connection: Connection, experiment: str, rows: Sequence[Row]) -> Iterator[Row]:
-    c = _TABLE.c
-    query = select(c.decision_id, c.unit, c.received_at_us, c.journal_id, c.position)
-    own, ids = query.where(c.experiment == experiment), [row["decision_id"] for row in rows]
-    return (row._asdict() for row in found(connection, own, c.decision_id, ids))
+    ids = [row["decision_id"] for row in rows]
+    return (row._asdict() for row in _PLACES.rows(connection, experiment, ids))
 
 
 def place(row: Row) -> tuple[int, str, int]:

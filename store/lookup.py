@@ -15,23 +15,29 @@ from sqlalchemy.sql import literal_column
 
 from store.bulk import chunks
 
+EXPERIMENT = bindparam("experiment", type_=Text)
+"""Stands in a query for the experiment that is asked about."""
+_ASKED = "asked"
 _JSON = msgspec.json.Encoder()
 
 
-def found(
-    connection: Connection, query: Select[*tuple[Any, ...]], column: ColumnElement[Any], values: Sequence[str]
-) -> Iterator[Any]:
-    """The rows of a query, each as a tuple, whose column has one of the values; these are all different."""
-    if not values:
-        return
-    if connection.dialect.name == "sqlite":
-        for chunk in chunks(values):
-            yield from connection.execute(query.where(column.in_(chunk))).all()
-        return
-    text = cast(
-        bindparam("asked", type_=Text), postgresql.JSON
-    )  # an array takes the driver three times as long
-    asked = func.json_array_elements_text(text).table_valued("value", name="asked").render_derived()
-    each = query.where(column == asked.c.value).offset(literal_column("0")).lateral("each")
-    joined = select(each).select_from(asked.join(each, true()))
-    yield from connection.execute(joined, {"asked": _JSON.encode(values).decode()}).all()
+class Lookup:
+    """A query that names EXPERIMENT, for some values of a column. To make one takes longer than to run it."""
+
+    def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[Any]) -> None:
+        self._one_of = query.where(column.in_(bindparam(_ASKED, expanding=True)))
+        text = cast(bindparam(_ASKED, type_=Text), postgresql.JSON)  # an array takes the driver much longer
+        asked = func.json_array_elements_text(text).table_valued("value", name=_ASKED).render_derived()
+        each = query.where(column == asked.c.value).offset(literal_column("0")).lateral("each")
+        self._each = select(each).select_from(asked.join(each, true()))
+
+    def rows(self, connection: Connection, experiment: str, values: Sequence[str]) -> Iterator[Any]:
+        """The rows, each as a tuple, in no order. values: all different."""
+        if not values:
+            return
+        if connection.dialect.name == "sqlite":
+            for chunk in chunks(values):
+                yield from connection.execute(self._one_of, {"experiment": experiment, _ASKED: chunk}).all()
+        else:
+            asked = {"experiment": experiment, _ASKED: _JSON.encode(values).decode()}
+            yield from connection.execute(self._each, asked).all()

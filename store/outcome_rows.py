@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, delete, select
 from store import tables
 from store.bulk import Row, add_new, set_columns
 from store.decision_rows import place
-from store.lookup import found
+from store.lookup import EXPERIMENT, Lookup
 from store.records import MarketOutcome, TradeOutcome
 from store.sql import table_of
 
@@ -25,6 +25,27 @@ _PLACE = ("received_at_us", "journal_id", "position")
 _NAMES = tuple(c.name for c in _TABLE.columns)
 _BLANK: Row = dict.fromkeys(_NAMES)
 _CONTENT = tuple(n for n in _NAMES if n not in (*_PLACE, "unit", "bot"))
+
+_KINDS = ("market", "trade")
+_HELD = Lookup(
+    select(_TABLE).where(_TABLE.c.experiment == EXPERIMENT, _TABLE.c.kind.in_(_KINDS)), _TABLE.c.key
+)
+_LOST = Lookup(
+    select(_CONFLICTS).where(_CONFLICTS.c.experiment == EXPERIMENT, _CONFLICTS.c.kind.in_(_KINDS)),
+    _CONFLICTS.c.key,
+)
+_OPENING = Lookup(
+    select(_DECISIONS.c.decision_id, _DECISIONS.c.unit, _DECISIONS.c.bot).where(
+        _DECISIONS.c.experiment == EXPERIMENT
+    ),
+    _DECISIONS.c.decision_id,
+)
+_BEFORE = Lookup(
+    select(_TABLE.c.key, _TABLE.c.unit, _TABLE.c.bot).where(
+        _TABLE.c.experiment == EXPERIMENT, _TABLE.c.kind == "trade", _TABLE.c.unit.is_not(None)
+    ),
+    _TABLE.c.key,
+)
 
 Key = tuple[str, str]
 
@@ -139,14 +160,11 @@ def _outcome(holder: Row, content: str, row: Row) -> Row:
 
 
 def _existing(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
-    query = select(_TABLE).where(_TABLE.c.experiment == experiment, _TABLE.c.kind.in_(("market", "trade")))
-    return (row._asdict() for row in found(connection, query, _TABLE.c.key, keys))
+    return (row._asdict() for row in _HELD.rows(connection, experiment, keys))
 
 
 def _existing_conflicts(connection: Connection, experiment: str, keys: Sequence[str]) -> Iterator[Row]:
-    c = _CONFLICTS.c
-    query = select(_CONFLICTS).where(c.experiment == experiment, c.kind.in_(("market", "trade")))
-    return (row._asdict() for row in found(connection, query, c.key, keys))
+    return (row._asdict() for row in _LOST.rows(connection, experiment, keys))
 
 
 def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) -> None:
@@ -155,14 +173,9 @@ def _fill_units(connection: Connection, experiment: str, rows: Sequence[Row]) ->
     Where the decision was pruned a trade of the same key that was stored before says whose it is.
     """
     wanted = sorted({r["decision_id"] for r in rows if r["kind"] == "trade"})
-    d, o = _DECISIONS.c, _TABLE.c
-    opening = select(d.decision_id, d.unit, d.bot).where(d.experiment == experiment)
-    before = select(o.key, o.unit, o.bot).where(
-        o.experiment == experiment, o.kind == "trade", o.unit.is_not(None)
-    )
-    units = {key: place for key, *place in found(connection, opening, d.decision_id, wanted)}
+    units = {key: whose for key, *whose in _OPENING.rows(connection, experiment, wanted)}
     others = [key for key in wanted if key not in units]
-    units |= {key: place for key, *place in found(connection, before, o.key, others)}
+    units |= {key: whose for key, *whose in _BEFORE.rows(connection, experiment, others)}
     for row in rows:
         if row["kind"] == "trade":
             row["unit"], row["bot"] = units.get(row["decision_id"], (None, None))

@@ -12,12 +12,16 @@ from sqlalchemy import Connection, select
 
 from store import tables
 from store.bulk import Row, add_new, set_columns
-from store.lookup import found
+from store.lookup import EXPERIMENT, Lookup
 from store.records import Experiment
 from store.sql import table_of
 
 _BOTS = table_of(tables.UnitBot)
 _EXPERIMENTS = table_of(tables.Experiment)
+_FIRSTS = Lookup(
+    select(_BOTS.c.unit, _BOTS.c.bot, _BOTS.c.first_at_us).where(_BOTS.c.experiment == EXPERIMENT),
+    _BOTS.c.unit,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,5 @@ def _row(experiment: str, key: tuple[str, str], first_at_us: int) -> Row:
 
 
 def _firsts(connection: Connection, experiment: str, units: Sequence[str]) -> dict[tuple[str, str], int]:
-    c = _BOTS.c
-    held: dict[tuple[str, str], int] = {}
-    query = select(c.unit, c.bot, c.first_at_us).where(c.experiment == experiment)
-    for unit, bot, first_at_us in found(connection, query, c.unit, units):
-        held[unit, bot] = first_at_us
-    return held
+    found = _FIRSTS.rows(connection, experiment, units)
+    return {(unit, bot): first_at_us for unit, bot, first_at_us in found}

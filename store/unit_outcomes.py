@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, case, func, select
 
 from store import tables
 from store.bulk import Row, set_columns
-from store.lookup import found
+from store.lookup import EXPERIMENT, Lookup
 from store.sql import table_of
 from store.unit_bots import Seat, counted, span_us
 
@@ -125,17 +125,35 @@ def _trades_of(report: _Report, trades: Sequence[_Trades]) -> int:
     return int(moved_money or any(t.bot == report.bot and t.fill == report.fill for t in trades))
 
 
-def _opened(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, Opened]:
-    """What is stored of these units' starts and bots."""
+def _starts() -> Lookup:
+    """The starts of units and of their bots."""
     b, u = _BOTS.c, _UNITS.c
     same = and_(u.experiment == b.experiment, u.unit == b.unit)
-    query = (
-        select(b.unit, b.bot, b.first_at_us, u.started_at_us)
-        .select_from(_BOTS.join(_UNITS, same))
-        .where(b.experiment == experiment)
-    )
+    starts = select(b.unit, b.bot, b.first_at_us, u.started_at_us).select_from(_BOTS.join(_UNITS, same))
+    return Lookup(starts.where(b.experiment == EXPERIMENT), b.unit)
+
+
+def _groups() -> Lookup:
+    """Outcomes by kind, bot and fill. There is one market outcome of a bot: its maximum is what it says."""
+    o = _OUTCOMES.c
+    facts = {
+        "rows": func.count(),
+        "wins": func.sum(case((o.pnl_micro > 0, 1), else_=0)),
+        "won": func.max(case((o.won, 1), (~o.won, 0))),
+        **{name: func.max(o[name]) for name in (*_MONEY, "trades", "received_at_us")},
+    }
+    groups = (o.unit, o.kind, o.bot, o.fill)
+    query = select(*groups, *(fact.label(name) for name, fact in facts.items()))
+    return Lookup(query.where(o.experiment == EXPERIMENT).group_by(*groups), o.unit)
+
+
+_STARTS, _GROUPS = _starts(), _groups()
+
+
+def _opened(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, Opened]:
+    """What is stored of these units' starts and bots."""
     opened: dict[str, Opened] = {}
-    for unit, bot, first_at_us, started_at_us in found(connection, query, b.unit, units):
+    for unit, bot, first_at_us, started_at_us in _STARTS.rows(connection, experiment, units):
         if unit not in opened:
             opened[unit] = Opened(started_at_us, {})
         opened[unit].bots[bot] = first_at_us
@@ -143,17 +161,9 @@ def _opened(connection: Connection, experiment: str, units: Sequence[str]) -> di
 
 
 def _said(connection: Connection, experiment: str, units: Sequence[str]) -> dict[str, _Said]:
-    """The outcomes of these units. There is one market outcome of a bot: its maximum is what it says."""
-    o, said = _OUTCOMES.c, defaultdict[str, _Said](_Said)
-    facts = {
-        "wins": func.sum(case((o.pnl_micro > 0, 1), else_=0)),
-        "won": func.max(case((o.won, 1), (~o.won, 0))),
-        **{name: func.max(o[name]) for name in (*_MONEY, "trades", "received_at_us")},
-    }
-    groups = (o.unit, o.kind, o.bot, o.fill)
-    query = select(*groups, func.count(), *(fact.label(name) for name, fact in facts.items()))
-    own = query.where(o.experiment == experiment).group_by(*groups)
-    for unit, kind, bot, fill, *rest in found(connection, own, o.unit, units):
+    """The outcomes of these units."""
+    said = defaultdict[str, _Said](_Said)
+    for unit, kind, bot, fill, *rest in _GROUPS.rows(connection, experiment, units):
         if kind == "trade":
             said[unit].trades.append(_Trades._make((bot, fill, *rest[:2])))
         else:

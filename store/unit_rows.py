@@ -13,11 +13,12 @@ from sqlalchemy import Connection, delete, select
 from store import decision_rows, request_rows, tables, unit_bots
 from store.bulk import Row, chunks, upsert
 from store.decision_rows import StoredDecisions
-from store.lookup import found
+from store.lookup import EXPERIMENT, Lookup
 from store.sql import table_of
 
 _TABLE = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
+_TOTALS = Lookup(select(_TABLE).where(_TABLE.c.experiment == EXPERIMENT), _TABLE.c.unit)
 _PLACE = ("first_at_us", "first_journal_id", "first_position")
 _SUMS = ("decisions", "fallbacks", "stale", "unserved")
 _FROM_DECISIONS = (
@@ -115,8 +116,7 @@ def _comes_first(group: Sequence[Row], held: Row) -> bool:
 
 
 def _held(connection: Connection, experiment: str, units: Sequence[str]) -> list[Row]:
-    query = select(_TABLE).where(_TABLE.c.experiment == experiment)
-    return [row._asdict() for row in found(connection, query, _TABLE.c.unit, units)]
+    return [row._asdict() for row in _TOTALS.rows(connection, experiment, units)]
 
 
 def _derive(connection: Connection, experiment: str, units: set[str]) -> list[Row]:

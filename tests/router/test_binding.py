@@ -150,9 +150,10 @@ def test_a_later_start_neither_moves_a_unit_nor_is_checked(across):
 
 def test_in_the_ordinary_case_redis_is_told_and_not_waited_for(across, tmp_path):
     """Not with an unchanged split, not for a unit that no change moved, and not for an ineligible one."""
+    path = tmp_path / "redis.sock"
 
     async def course():
-        away = RedisFirstSight(f"unix://{tmp_path / 'nobody.sock'}")
+        away = RedisFirstSight(f"unix://{path}")
         binder, old_change = Binder(away, LEAD_US), changed(begun(), "0.5", across.now_us - 200 * S)
         closed = view_of(across.view.history, gate_share=0.0)
         for view, unit in (
@@ -165,7 +166,10 @@ def test_in_the_ordinary_case_redis_is_told_and_not_waited_for(across, tmp_path)
             bound(binder, across.view, a_unit(treated=True, name="w"), across.after_us, across.now_us)
         await away.close()
 
-    asyncio.run(course())
+    with socket.socket(socket.AF_UNIX) as listener:  # who asks there waits: it never answers
+        listener.bind(str(path))
+        listener.listen()
+        asyncio.run(course())
 
 
 @pytest.mark.parametrize("how", ["gone", "hanging"])

@@ -2,6 +2,7 @@
 that a caller sends or leaves unread keeps a connection, or memory, for longer than the limits say."""
 
 import asyncio
+import gc
 import itertools
 import re
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from router.connection import Limits, bounded
@@ -218,6 +220,24 @@ class TestUnread:
             while serving.open_connections():
                 assert time.monotonic() < deadline, "the connection is kept"
                 time.sleep(0.02)
+
+
+def test_an_answered_request_leaves_nothing_to_the_collector(serving):
+    """It would find what waits for it once a second, and nobody is answered meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        with connected(serving) as line:
+            for _ in range(20):
+                line.sendall(get())
+                assert next_status(line) == 200
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [each for each in gc.garbage if isinstance(each, RequestResponseCycle)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 class TestOrder:

@@ -103,6 +103,25 @@ class TestSeams:
         node.carry()
         assert journal.journal_folders(node.root / node.key) == []
 
+    def test_a_backlog_is_stored_batch_by_batch(self, node, monkeypatch):
+        """The next one is decoded while one is stored; a failure in the middle loses and doubles nothing."""
+        monkeypatch.setattr("store.writer.BATCH_BYTES", 1)
+        one = node.journal("one", 500)
+        for number in range(12):
+            node.write(one, [number])
+            node.shipper.ship()
+        assert [node.step() for _ in range(3)] == [1, 1, 1]
+        with monkeypatch.context() as broken:
+            broken.setattr(node.writer, "engine", open_engine("postgresql://nobody@127.0.0.1:9/none"))
+            with pytest.raises(OperationalError):
+                node.step()
+        assert node.step() == 1
+        node.carry()
+        assert node.ids() == names(12)
+        assert node.dead() == []
+        assert node.make.totals_are_derived(node.engine, node.key)[0]["decisions"] == 12
+        one.close()
+
     def test_shipments_come_again_and_out_of_order(self, node):
         one = node.journal("one")
         node.write(one, range(30))

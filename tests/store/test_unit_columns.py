@@ -1,6 +1,9 @@
 """What reports read."""
 
+from dataclasses import fields
+
 import pytest
+from sqlalchemy import text
 
 from store import totals
 from store.ingest import ingest
@@ -36,6 +39,22 @@ def test_units_come_as_columns_in_the_order_of_their_start(filled):
     assert (units.decisions.tolist(), units.unserved.tolist()) == ([1, 1], [0, 2])
     assert list(units.fill) == ["paper", None]
     assert units.pnl_micro.dtype == "int64"
+
+
+def test_numbers_and_words_are_those_of_the_rows(filled, make):
+    """The text in which the database hands them over changes none of them."""
+    extremes = {"pnl_micro": -(2**62) - 1, "stake_micro": 2**63 - 1, "fee_micro": -1, "market_trades": 7}
+    names = ", ".join(f"{name} = {value}" for name, value in extremes.items())
+    with filled.begin() as connection:
+        connection.execute(text(f"UPDATE unit SET {names}, excluded = 'killed' WHERE unit = 'late'"))
+    order = "ORDER BY first_at_us"
+    rows = make.rows(filled, f"SELECT * FROM unit WHERE experiment = 'main' {order}")
+    with filled.connect() as connection:
+        units = read_units(connection, "main")
+    for field in fields(units):
+        absent = {"won": -1, "settled_at_us": 0}.get(field.name)
+        held = [row[field.name] for row in rows]
+        assert list(getattr(units, field.name)) == [absent if v is None else v for v in held], field.name
 
 
 def test_an_empty_experiment_has_empty_columns(engine):

@@ -123,16 +123,22 @@ def sqlite_site(**settings: str) -> Iterator[Site]:
 
 
 @contextmanager
+def direct_site(workers: int = 2, **settings: str) -> Iterator[Site]:
+    """PostgreSQL and a Redis without a disk, nothing in between: a proxy takes time of its own."""
+    with _folder() as folder, _servers(folder) as (redis_server, postgres):
+        settings |= {
+            "ABCTL_REDIS_URL": redis_server.url_at(redis_server.port),
+            "ABCTL_DATABASE_URL": postgres.url_at(postgres.port),
+        }
+        site = Site(folder, _service(folder, settings, workers), postgres.url_at(postgres.port))
+        site.redis_server, site.postgres = redis_server, postgres
+        yield from _opened(folder, site)
+
+
+@contextmanager
 def postgres_site(seed: int, workers: int = 2, **settings: str) -> Iterator[Site]:
-    """PostgreSQL and a Redis without a disk, each behind a proxy."""
-    with _folder() as folder, ExitStack() as stack:
-        (folder / "redis").mkdir()
-        (folder / "postgres").mkdir()
-        redis_server, postgres = OwnRedis(folder / "redis"), OwnPostgres(folder / "postgres")
-        postgres.prepare()
-        for server in (redis_server, postgres):
-            stack.callback(server.kill)
-            server.start()
+    """The same, each behind a proxy."""
+    with _folder() as folder, _servers(folder) as (redis_server, postgres), ExitStack() as stack:
         proxies = {
             name: stack.enter_context(Proxy(server.port, random.Random(f"{name} {seed}")))
             for name, server in (("redis-net", redis_server), ("sql-net", postgres))
@@ -144,6 +150,19 @@ def postgres_site(seed: int, workers: int = 2, **settings: str) -> Iterator[Site
         site = Site(folder, _service(folder, settings, workers), postgres.url_at(postgres.port))
         site.redis_server, site.postgres, site.proxies = redis_server, postgres, proxies
         yield from _opened(folder, site)
+
+
+@contextmanager
+def _servers(folder: Path) -> Iterator[tuple[OwnRedis, OwnPostgres]]:
+    with ExitStack() as stack:
+        (folder / "redis").mkdir()
+        (folder / "postgres").mkdir()
+        redis_server, postgres = OwnRedis(folder / "redis"), OwnPostgres(folder / "postgres")
+        postgres.prepare()
+        for server in (redis_server, postgres):
+            stack.callback(server.kill)
+            server.start()
+        yield redis_server, postgres
 
 
 @contextmanager
