@@ -42,8 +42,8 @@ class Journals:
         self._quota.measure()
 
     def unsynced(self) -> list[int]:
-        """Duplicates of the files that hold unsynced records; the caller syncs and closes them."""
-        return [fd for journal in self._journals.values() if (fd := journal.take_unsynced()) is not None]
+        """Descriptors of what is unsynced; the caller syncs them in this order and closes them."""
+        return [fd for journal in self._journals.values() for fd in journal.take_unsynced()]
 
     def close(self) -> None:
         """Syncs and closes all."""

@@ -29,7 +29,7 @@ from store.clock import Clock
 from store.data_dir import DataDir
 from store.errors import StoreError
 from store.journal import Quota
-from store.sql import open_engine
+from store.sql import open_kept_engine
 
 SPLIT_POLL_S = 0.5
 KILL_POLL_S = 0.25
@@ -219,7 +219,7 @@ def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock:
     """A worker's parts, put together."""
     quota = Quota(config.data_dir.journals, config.journal_quota_bytes)
     kills, kill_error = kills_of(config.data_dir)
-    watch = open_engine(engine.url.render_as_string(hide_password=False))
+    watch = open_kept_engine(engine.url.render_as_string(hide_password=False))
     desk = Desk(
         snapshot=snapshot.read(watch, clock()),
         kills=kills or (),

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import redis.asyncio
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 
 from store import keys
@@ -20,7 +22,7 @@ PAUSE_S = 0.5
 VOUCH_S = 5.0
 """For so long counts the last word that Redis remembers every first sight (see store/recall.py)."""
 TOLD_AT_ONCE = 64
-"""Starts in one pipeline: a longer one would hold up decisions while it is written."""
+"""Starts or questions in one pipeline: a longer one would hold up decisions while it is written."""
 _LOG = logging.getLogger("abctl.bindings")
 # RuntimeError is uvloop's word for a connection that was reset.
 _SILENCE = (RedisError, OSError, RuntimeError)
@@ -60,9 +62,20 @@ class FirstSight(Protocol):
         ...
 
 
-class RedisFirstSight:
-    """Shared by all processes; answers within TIMEOUT_S or not at all.
+class _Question(NamedTuple):
+    """A unit whose first sight somebody waits for."""
 
+    experiment: str
+    unit: str
+    now_us: int
+    ttl_s: int
+    answer: "asyncio.Future[Seen | None]"
+
+
+class RedisFirstSight:
+    """Shared by all processes; Redis answers within TIMEOUT_S or not at all.
+
+    Who asks while a question is on its way goes with the next: many new units cost few connections.
     An answer is sure only while somebody vouches for the memory of Redis: one that came back empty would make
     two starts of one. A unit that Redis does not know may also be one that another process has not told yet,
     so whoever was cut off waits VOUCH_S before it is sure of one: the others were cut off, too.
@@ -70,30 +83,66 @@ class RedisFirstSight:
 
     def __init__(self, url: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.asyncio.Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=None
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=None,
+            driver_info=DriverInfo(),  # else each connection looks for the client's own version on the disk
         )
         self._monotonic_s = monotonic_s
         self._ask_at_s = 0.0
         self._believe_at_s = 0.0
         self._is_silent = False
         self._untold = UntoldStarts()
+        self._questions: deque[_Question] = deque()
+        self._asking: asyncio.Task[None] | None = None
         self._hanging_up: asyncio.Task[None] | None = None
 
     async def first_seen(self, experiment: str, unit: str, now_us: int, ttl_s: int) -> Seen | None:
         """Atomic; Redis keeps what it was asked with where it knew nothing."""
         if not self._may_ask():
             return None
-        client: Any = self._redis
-        known = keys.binding(experiment, unit), keys.vouched(experiment)
-        try:
-            held, vouched = await client.eval(_ASK, len(known), *known, str(now_us), ttl_s)
-        except _SILENCE:
-            self._went_silent()
-            return None
+        answer: asyncio.Future[Seen | None] = asyncio.get_running_loop().create_future()
+        self._questions.append(_Question(experiment, unit, now_us, ttl_s, answer))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await answer
+
+    async def _ask(self) -> None:
+        """Until nobody waits; a silence is the answer to all of them."""
+        while self._questions:
+            asked = [self._questions.popleft() for _ in range(min(TOLD_AT_ONCE, len(self._questions)))]
+            try:
+                said = await self._said(asked)
+            except _SILENCE:
+                self._went_silent()
+                asked += self._all_questions()
+                said = [None] * len(asked)
+            except BaseException as error:
+                _refuse(asked + self._all_questions(), error)
+                raise
+            for question, seen in zip(asked, said, strict=True):
+                if not question.answer.done():
+                    question.answer.set_result(seen)
+
+    def _all_questions(self) -> list[_Question]:
+        waiting = list(self._questions)
+        self._questions.clear()
+        return waiting
+
+    async def _said(self, asked: list[_Question]) -> list[Seen | None]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            client: Any = pipe
+            for one in asked:
+                known = keys.binding(one.experiment, one.unit), keys.vouched(one.experiment)
+                client.eval(_ASK, len(known), *known, str(one.now_us), one.ttl_s)
+            replies = await pipe.execute()
         self._is_silent, self._ask_at_s = False, 0.0
-        if held is not None:
-            return Seen(int(held), bool(vouched))
-        return Seen(now_us, bool(vouched) and self._monotonic_s() >= self._believe_at_s)
+        believes = self._monotonic_s() >= self._believe_at_s
+        return [
+            Seen(one.now_us, bool(vouched) and believes) if held is None else Seen(int(held), bool(vouched))
+            for one, (held, vouched) in zip(asked, replies, strict=True)
+        ]
 
     def _may_ask(self) -> bool:
         now_s = self._monotonic_s()
@@ -154,6 +203,15 @@ class RedisFirstSight:
         if self._hanging_up is not None:
             await self._hanging_up
         await self._redis.aclose()
+
+
+def _refuse(asked: list[_Question], error: BaseException) -> None:
+    """A fault of ours, or the end of the loop: whoever waits must hear of it."""
+    for question in asked:
+        if isinstance(error, asyncio.CancelledError):
+            question.answer.cancel()
+        elif not question.answer.done():
+            question.answer.set_exception(error)
 
 
 class MemoryFirstSight:

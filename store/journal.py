@@ -102,6 +102,7 @@ class Journal:
         self.position = 0
         self._segment_start = 0
         self._dirty = False
+        self._ended: list[int] = []
         self._lock_fd, self._fd = _made(folder)
         self._folder = folder
 
@@ -123,16 +124,22 @@ class Journal:
 
     def sync(self) -> None:
         """Forces what was appended to the disk."""
-        if self._dirty:
-            self._dirty = False
-            os.fsync(self._fd)
+        descriptors = self.take_unsynced()
+        try:
+            for descriptor in descriptors:
+                os.fsync(descriptor)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
-    def take_unsynced(self) -> int | None:
-        """A duplicate descriptor to sync in another thread; None where nothing is waiting."""
-        if not self._dirty:
-            return None
-        self._dirty = False
-        return os.dup(self._fd)
+    def take_unsynced(self) -> list[int]:
+        """Descriptors to sync in this order, in another thread, and to close: of files with unsynced records,
+        and of the folder where a segment is new. None twice."""
+        taken, self._ended = self._ended, []
+        if self._dirty:
+            taken.append(os.dup(self._fd))
+            self._dirty = False
+        return taken
 
     def close(self) -> None:
         """Syncs and gives up ownership; a shipper finishes the journal."""
@@ -159,15 +166,18 @@ class Journal:
             raise JournalFull("the journal's disk is full; free disk space")
 
     def _roll(self) -> None:
-        """Goes on in a new segment; where that fails the old one stays as it is."""
+        """Goes on in a new segment; where that fails the old one stays as it is.
+
+        No decision waits for the disk here: both segments and their folder are synced when it is time for it.
+        """
         try:
-            os.fsync(self._fd)
             fresh = _open_segment(self._folder, self.position)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise JournalFull(
                 f"the journal cannot begin a segment: {error.strerror}; free disk space"
             ) from error
-        os.close(self._fd)
+        self._ended += [self._fd, folder]
         self._fd = fresh
         self._segment_start = self.position
         self._dirty = False
@@ -180,6 +190,7 @@ def _made(folder: Path) -> tuple[int, int]:
     lock = os.open(staging / "owner.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     segment = _open_segment(staging, 0)
+    _sync_folder(staging)
     staging.rename(folder)
     for parent in (folder.parent, folder.parent.parent):
         _sync_folder(parent)
@@ -188,9 +199,7 @@ def _made(folder: Path) -> tuple[int, int]:
 
 def _open_segment(folder: Path, start: int) -> int:
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-    fd = os.open(segment_path(folder, start), flags, 0o600)
-    _sync_folder(folder)
-    return fd
+    return os.open(segment_path(folder, start), flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -292,6 +301,16 @@ def start_of(folder: Path) -> int:
     """The position of the first byte that is still on disk."""
     starts = segment_starts(folder)
     return starts[0] if starts else 0
+
+
+def next_of(folder: Path, position: int) -> int:
+    """Where reading goes on: at the position, or at the next segment where the bytes before that one are
+    gone: deleted, or lost with the last fsync interval when the operating system crashed."""
+    starts = segment_starts(folder)
+    for start, later in pairwise(starts):
+        if position < later and max(position, start) < start + size_of(segment_path(folder, start)):
+            return max(position, start)
+    return max(position, starts[-1]) if starts else position
 
 
 def end_of(folder: Path) -> int:

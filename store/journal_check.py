@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from store import tables
 from store.bulk import chunks
 from store.differences import ABSENT, PRESENT, Difference
-from store.journal import Frame, end_of, frames, is_owned, journal_folders, read_from, start_of
+from store.journal import Frame, end_of, frames, is_owned, journal_folders, next_of, read_from, start_of
 from store.outcome_rows import market_key
 from store.records import Decision, Record, TradeOutcome, Unserved
 from store.sql import table_of
@@ -82,9 +82,9 @@ def _read_before(folder: Path, mark: int) -> Iterator[list[Frame]]:
         data = _read(folder, position)
         if data:
             yield [frame for frame in frames(data, position) if frame.stop <= mark]
-        elif start_of(folder) <= position:
+        elif next_of(folder, position) <= position:
             return
-        position = position + len(data) if data else start_of(folder)
+        position = position + len(data) if data else next_of(folder, position)
 
 
 def _read(folder: Path, position: int) -> bytes:

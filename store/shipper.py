@@ -69,7 +69,7 @@ class Shipper:
             self._routes |= {path.name: Route(path, marks[path.name]) for path in new}
 
     def _ship_one(self, route: Route) -> int:
-        missing = max(0, journal.start_of(route.folder) - route.position)
+        missing = journal.next_of(route.folder, route.position) - route.position
         data = journal.read_from(route.folder, route.position + missing, SHIPMENT_BYTES)
         if not data:
             return 0

@@ -88,6 +88,8 @@ def test_what_was_acknowledged_is_in_it_while_the_service_works(node, journal, m
             name = f"d{len(acknowledged)}"
             journal.append(make.encode(make.decision(decision_id=name, unit=name)))
             acknowledged.append(name)
+            if len(acknowledged) % 5 == 0:
+                journal.sync()
 
     def ship():
         position = 0

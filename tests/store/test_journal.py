@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -297,17 +298,64 @@ def test_only_segments_that_sql_holds_are_deleted(root):
     one.close()
 
 
+def settled(descriptors):
+    """Syncs and closes them; how many they were."""
+    for descriptor in descriptors:
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return len(descriptors)
+
+
 def test_unsynced_records_are_handed_out_once(root):
     one = Journal(root / "e" / "j", quota(root))
-    assert one.take_unsynced() is None
+    assert settled(one.take_unsynced()) == 0
     one.append(b"x")
-    descriptor = one.take_unsynced()
-    os.fsync(descriptor)
-    os.close(descriptor)
-    assert one.take_unsynced() is None
+    assert settled(one.take_unsynced()) == 1
+    assert settled(one.take_unsynced()) == 0
     one.append(b"y")
     one.sync()
-    assert one.take_unsynced() is None
+    assert settled(one.take_unsynced()) == 0
+    one.close()
+
+
+def test_nobody_waits_for_the_disk_when_a_segment_ends(root, monkeypatch):
+    """What must be synced is handed out in the order of what may be lost: the old, the folder, the new."""
+    one = Journal(root / "e" / "j", quota(root), segment_bytes=20)
+    monkeypatch.setattr(os, "fsync", lambda _fd: pytest.fail("waits for the disk"))
+    for _ in range(3):
+        one.append(b"record")
+    monkeypatch.undo()
+    taken = one.take_unsynced()
+    paths = [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in taken]
+    folder = root / "e" / "j"
+    starts = journal.segment_starts(folder)
+    assert paths == [str(journal.segment_path(folder, starts[0])), str(folder),
+                     str(journal.segment_path(folder, starts[1]))]  # fmt: skip
+    assert settled(taken) == 3
+    assert settled(one.take_unsynced()) == 0
+    one.close()
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.data())
+def test_reading_goes_on_behind_what_a_crash_took(tmp_path_factory, sizes, data):
+    """Each ended segment may have lost its end: every byte is either read or passed over, once."""
+    root = tmp_path_factory.mktemp("j") / "journal"
+    one, folder = Journal(root / "e" / "j", quota(root), segment_bytes=60), root / "e" / "j"
+    for size in sizes:
+        one.append(b"x" * size)
+    for start in journal.segment_starts(folder)[:-1]:
+        path = journal.segment_path(folder, start)
+        os.truncate(path, data.draw(st.integers(0, path.stat().st_size)))
+    held = sum(path.stat().st_size for path in folder.glob("*.seg"))
+    position = read = passed = 0
+    while position < one.position:
+        passed += journal.next_of(folder, position) - position
+        position = journal.next_of(folder, position)
+        found = journal.read_from(folder, position, 64)
+        assert found
+        read, position = read + len(found), position + len(found)
+    assert (read, position, read + passed) == (held, one.position, one.position)
+    assert journal.next_of(folder, position) == position
     one.close()
 
 

@@ -1,5 +1,6 @@
 """Journal -> Redis stream -> writer -> SQL: nothing is lost and nothing counts twice, whoever dies."""
 
+import os
 import subprocess
 import time
 
@@ -120,6 +121,23 @@ class TestSeams:
         assert node.ids() == names(12)
         assert node.dead() == []
         assert node.make.totals_are_derived(node.engine, node.key)[0]["decisions"] == 12
+        one.close()
+
+    def test_what_a_crash_of_the_system_took_is_named_and_the_rest_arrives(self, node):
+        """The end of a segment was not on the disk yet, the next one was."""
+        one = node.journal("one", 2_000)
+        node.write(one, range(30))
+        folder = node.root / node.key / "one"
+        first, second, *_ = journal.segment_starts(folder)
+        held = journal.read_from(folder, first, 1 << 20)
+        kept = next(journal.frames(held, first)).stop
+        os.truncate(journal.segment_path(folder, first), kept + 5)
+        lost = [frame for frame in journal.frames(held, first) if frame.start >= kept]
+        node.carry()
+        assert node.ids() == [name for n, name in enumerate(names(30)) if not 1 <= n <= len(lost)]
+        dead = [(row["position"], row["reason"]) for row in node.dead()]
+        assert [position for position, _ in sorted(dead)] == [kept, kept + 5]
+        assert second == lost[-1].stop
         one.close()
 
     def test_shipments_come_again_and_out_of_order(self, node):
