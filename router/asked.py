@@ -4,6 +4,7 @@ import random
 import time
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +31,7 @@ class Claim:
     is_forced: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a bot asks. history: float32[k,F], 1 <= k <= 64, newest last. sent_us: its started_at, if any.
 
     budget_s: how long it can wait for the answer, from the first byte that came; None: as long as it takes.

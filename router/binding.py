@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from router.ambiguity import kept_s, matters
 from router.assignment import Assigned, History, assign, is_stale
 from router.errors import BadStartedAt, BadUnit
@@ -17,8 +19,7 @@ _REMEMBERED_COINS = 20_000
 _SENT: tuple[Binding, ...] = ("started_at", "pattern")
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(msgspec.Struct, frozen=True):
     """A unit with its arm. started_at_us: what binds; sent_us: what the bot said, if anything."""
 
     assigned: Assigned

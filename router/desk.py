@@ -56,8 +56,7 @@ def nothing_refused() -> "Known[tuple[str, str, str], bool]":
     return Known(_REFUSALS_REMEMBERED)
 
 
-@dataclass(slots=True)
-class Case:
+class Case(msgspec.Struct):
     """One decision on its way. received_at_us: wall clock. began_s: on the line-up's clock."""
 
     experiment: Experiment

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from router.assignment import bucket
 from router.binding import Bound
 from router.kills import Kills, is_killed
@@ -11,8 +13,7 @@ from store.records import ACTIONS, Action, Experiment
 _BUCKETS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """Whose model is to answer. forced: by a caller or a kill; a first decision then excludes the unit."""
 
     arm: str
@@ -20,8 +21,7 @@ class Served:
     forced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What a model said. probs: of hold, buy, sell. history_used: how many real states it saw."""
 
     model: str
