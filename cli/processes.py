@@ -108,8 +108,8 @@ def _serve_http(config: ProcessConfig) -> None:
 
     from cli.draining import DrainingServer
     from cli.open_files import CONNECTIONS, room_for_connections
-    from router.app import create_app
-    from router.connection import Limits, bounded
+    from router.app import create_app, protocol_of
+    from router.connection import Limits
     from router.overload import Overload
     from router.service import ServiceConfig, build
     from store.bindings import RedisFirstSight
@@ -143,7 +143,7 @@ def _serve_http(config: ProcessConfig) -> None:
         uvicorn.Config(
             create_app(service),
             loop="uvloop",
-            http=bounded(Limits(connections=room_for_connections(CONNECTIONS))),
+            http=protocol_of(service, Limits(connections=room_for_connections(CONNECTIONS))),
             ws="none",
             lifespan="on",
             access_log=False,
@@ -155,8 +155,6 @@ def _serve_http(config: ProcessConfig) -> None:
         ),
         say_whether_ready,
     )
-    tasks = server.server_state.tasks
-    service.desk.lineup.is_alone = lambda: len(tasks) < 2
     server.run(sockets=[socket.socket(fileno=config.listen_fd)])
     if not server.started:
         raise RuntimeError("the HTTP server did not start: see the lines above")

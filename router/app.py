@@ -11,9 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router import metrics
 from router.admin import admin_routes
+from router.connection import Limits, bounded
 from router.errors import (
     ArchivedExperiment,
     BadHistory,
@@ -29,10 +31,11 @@ from router.errors import (
     UnknownVersion,
 )
 from router.front import Caller, Front
-from router.hot import HotPaths
+from router.hot import DECIDE, HotPaths
 from router.openapi import complete
 from router.problems import Problem
 from router.service import Service
+from router.together import Together
 from store.errors import (
     BadExport,
     BadKey,
@@ -86,6 +89,11 @@ STATUS: dict[type[Exception], int] = {
     SchemaTooNew: 503,
     BadKillFile: 503,
 }
+
+
+def protocol_of(service: Service, limits: Limits) -> type[HttpToolsProtocol]:
+    """How uvicorn's connections speak HTTP for this service: decisions are begun and answered together."""
+    return bounded(limits, Together(service.desk.lineup.one_run), frozenset({DECIDE}))
 
 
 def create_app(service: Service) -> ASGIApp:

@@ -19,6 +19,8 @@ _WHOLE = "abctl.body_is_whole"
 DRAINED_BYTES_MAX = 256 << 20
 Reply = Callable[[int, bytes, bytes], bool]
 """Sends a whole reply in one piece: status, header lines, body. Says whether it did; if not, ASGI must."""
+BODY = "abctl.body"
+"""Key in the ASGI scope of a request whose body came before it was begun."""
 REPLY = "abctl.reply"
 """Its key in the ASGI scope of a connection that offers it."""
 _JSON_LINE = b"content-type: application/json\r\n"
@@ -30,6 +32,12 @@ class Disconnected(Exception):
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     """The whole body, or a 413 before more than the limit is held."""
+    whole: bytes | None = scope.get(BODY)
+    if whole is not None:
+        scope[_WHOLE] = True
+        if len(whole) > limit_bytes:
+            raise too_large(limit_bytes)
+        return whole
     for name, value in scope["headers"]:
         if name == b"content-length" and _is_beyond(value, limit_bytes):
             raise too_large(limit_bytes)

@@ -15,11 +15,14 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from router import metrics
-from router.body import REPLY
+from router.body import BODY, REPLY
 from router.problems import Problem
+from router.together import Together
 
 _ENCODE = msgspec.json.Encoder().encode
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
+_SMALL_BYTES = 64 << 10
+"""Beyond, uvicorn stops reading until the application asks for the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +41,19 @@ class Limits:
     pipelined: int = 64
 
 
-def bounded(limits: Limits) -> type[HttpToolsProtocol]:
-    """The protocol class for uvicorn, with these limits."""
-    return type("Bounded", (BoundedConnection,), {"limits": limits})
+def bounded(
+    limits: Limits, together: Together | None = None, paths: frozenset[str] = frozenset()
+) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn, with these limits. Small requests to the paths are begun together."""
+    return type("Bounded", (BoundedConnection,), {"limits": limits, "together": together, "paths": paths})
 
 
 class BoundedConnection(HttpToolsProtocol):
     """uvicorn's connection with limits."""
 
     limits = Limits()
+    together: Together | None = None
+    paths: frozenset[str] = frozenset()
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _closing: asyncio.TimerHandle | None = None
@@ -60,6 +67,8 @@ class BoundedConnection(HttpToolsProtocol):
     _may_be_large = False
     _is_ending = False
     _running: RequestResponseCycle | None = None
+    _incomplete: RequestResponseCycle | None = None
+    """The request that will be begun when its body is whole."""
     _refusal: Problem | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -142,6 +151,8 @@ class BoundedConnection(HttpToolsProtocol):
         """The end of a request. One that was answered before it was whole leaves the connection idle."""
         super().on_message_complete()
         self._reading = ""
+        if self._incomplete is not None and self.together is not None:
+            self._begin_whole(self._incomplete, self.together)
         if self.cycle.response_complete and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -188,7 +199,27 @@ class BoundedConnection(HttpToolsProtocol):
         self._running = cycle
         scope: Any = cycle.scope
         scope[REPLY] = partial(_replied, ref(cycle))  # a strong one would leave each request to the collector
-        super()._start_asgi_task(cycle, app)
+        if self.together is None or not self._is_small(cycle):
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._incomplete = cycle
+        else:
+            self._begin_whole(cycle, self.together)
+
+    def _is_small(self, cycle: RequestResponseCycle) -> bool:
+        """Whether it can be begun with its whole body: there is little of it, and it comes unasked."""
+        if cycle.scope["path"] not in self.paths or cycle.waiting_for_100_continue:
+            return False
+        lengths = [value for name, value in cycle.scope["headers"] if name == b"content-length"]
+        is_short = len(lengths) == 1 and len(lengths[0]) <= len(str(_SMALL_BYTES))
+        return is_short and int(lengths[0]) <= _SMALL_BYTES
+
+    def _begin_whole(self, cycle: RequestResponseCycle, together: Together) -> None:
+        self._incomplete = None
+        scope: Any = cycle.scope
+        scope[BODY], cycle.body = bytes(cycle.body), bytearray()
+        app: Any = self.app
+        together.put(cycle.run_asgi(app), self.tasks)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: any stranger can ask for another protocol, and would fill the log."""

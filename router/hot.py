@@ -31,6 +31,7 @@ from router.problems import Problem, decoded, invalid
 from router.wire import AssignRequest, BatchRequest, BriefRequest, DecideRequest, OutcomeResult
 from store.api_keys import Scope as Right
 
+DECIDE = "/v1/decide"
 DECIDE_BYTES = 256 << 10
 BATCH_BYTES = 16 << 20
 BATCH_ITEMS_MAX = 1024
@@ -42,7 +43,7 @@ _ENCODE = msgspec.json.Encoder().encode
 _LOG = logging.getLogger("abctl.router")
 
 HOT_SCOPES: dict[str, Right] = {
-    "/v1/decide": "decide",
+    DECIDE: "decide",
     "/v1/decide/batch": "decide",
     "/v1/assign": "decide",
     "/v1/outcomes": "record",
@@ -61,7 +62,7 @@ class HotPaths:
         self._batches = Batches(desk)
         self._seen: outcomes.Seen = Known(_OUTCOMES_REMEMBERED)
         self._routes: dict[str, tuple[Handler, int]] = {
-            "/v1/decide": (self._decide, DECIDE_BYTES),
+            DECIDE: (self._decide, DECIDE_BYTES),
             "/v1/decide/batch": (self._batch, BATCH_BYTES),
             "/v1/assign": (self._assign, DECIDE_BYTES),
             "/v1/outcomes": (self._outcomes, BATCH_BYTES),

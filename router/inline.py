@@ -6,7 +6,8 @@ meanwhile; what comes during a run waits for the next. No timer delays anybody.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +29,13 @@ class InlineArm:
 
 
 class Inline:
-    """The arms of one worker that share its thread, in turns. clock_s: monotonic.
+    """The arms of one worker that share its thread, in turns. clock_s: monotonic."""
 
-    is_alone: whether nobody else is being answered, so that there is nothing to wait one turn for.
-    """
-
-    def __init__(self, clock_s: Callable[[], float], is_alone: Callable[[], bool]) -> None:
+    def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
-        self._is_alone = is_alone
         self._arms: dict[str, InlineArm] = {}
         self._is_due = False
+        self._is_held = False
         self._patient: deque[asyncio.Future[None]] = deque()
 
     def serve(self, name: str, fresh: InlineArm) -> None:
@@ -70,11 +68,19 @@ class Inline:
             answer.set_result(EJECTED)
         else:
             station.put(Waiting(history, deadline_s, answer))
-            if not self._is_due and self._is_alone():
-                self._turn()
-            else:
-                self._schedule(loop)
+            self._schedule(loop)
         return answer
+
+    @contextmanager
+    def one_run(self) -> Generator[None]:
+        """All that is asked inside of it goes into one run at its end."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            if self._is_due:
+                self._turn()
 
     async def after_a_run(self) -> None:
         """Returns at once where nothing waits; else in the order of calls, PATIENT_A_TURN after each turn.
@@ -93,7 +99,8 @@ class Inline:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._is_due:
             self._is_due = True
-            loop.call_soon(self._turn)
+            if not self._is_held:
+                loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """One run of each arm that has work; then whoever else is ready gets a turn."""

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,23 +21,16 @@ from router.station import Station
 
 @dataclass(slots=True)
 class Lineup:
-    """Asks arms by name; the event loop's own. clock_s: monotonic. chance: uniform in [0, 1).
-
-    is_alone: whether the worker answers nobody else just now; who starts the server knows.
-    """
+    """Asks arms by name; the event loop's own. clock_s: monotonic. chance: uniform in [0, 1)."""
 
     clock_s: Callable[[], float] = time.perf_counter
     chance: Callable[[], float] = random.random
-    is_alone: Callable[[], bool] = lambda: False
     _inline: Inline = field(init=False)
     _aside: dict[str, Aside] = field(default_factory=dict)
     _models: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._inline = Inline(self.clock_s, self._has_nobody_else)
-
-    def _has_nobody_else(self) -> bool:
-        return self.is_alone()
+        self._inline = Inline(self.clock_s)
 
     @property
     def models(self) -> dict[str, str]:
@@ -73,6 +67,10 @@ class Lineup:
         silent: asyncio.Future[Answer | Silence] = asyncio.get_running_loop().create_future()
         silent.set_result(no_model(name))
         return silent
+
+    def one_run(self) -> AbstractContextManager[None]:
+        """Arms of this thread answer at the end of it what they are asked inside."""
+        return self._inline.one_run()
 
     async def after_a_run(self) -> None:
         """Returns when arms of this thread have answered some of what waits for them, or at once."""

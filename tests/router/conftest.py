@@ -24,8 +24,8 @@ from arms.presets import preset_of
 from arms.schema import MARKET_V1
 from cli.carrier import Carrier
 from router import change
-from router.app import create_app
-from router.connection import Limits, bounded
+from router.app import create_app, protocol_of
+from router.connection import Limits
 from router.definition import experiment_of
 from router.service import ServiceConfig, build
 from router.snapshot import first_split
@@ -203,7 +203,7 @@ def serving(data_dir, engine, redis_url, limits=Limits(), **settings):  # noqa: 
         uvicorn.Config(
             create_app(service),
             port=0,
-            http=bounded(limits),
+            http=protocol_of(service, limits),
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pytest
 import uvicorn
@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from router.body import BODY
 from router.connection import Limits, bounded
+from router.together import Together
 
 LIMITS = Limits(head_s=0.4, body_s=0.8, reply_s=0.5, head_bytes=4096, headers=20, pipelined=8)
 KEEP_ALIVE_S = 1
 WITHIN_S = 5.0
 """What must end has ended by then."""
 HOST = b"Host: localhost\r\n"
+TOGETHER_PATHS = frozenset({"/echo", "/slow"})
 END = b"|"
 """Ends the body of an answer."""
 LARGE = 48 << 10
@@ -42,12 +45,12 @@ def post(body, more=b""):
 class Serving:
     """A listener with an application that echoes; in a thread, with a loop of its own."""
 
-    def __init__(self, loop_factory, limits=LIMITS, keep_alive_s=KEEP_ALIVE_S):
+    def __init__(self, loop_factory, limits=LIMITS, keep_alive_s=KEEP_ALIVE_S, together=None):
         self.asked, self.seen = [], []
         self.state = ServerState()
         config = uvicorn.Config(
             self.app,
-            http=bounded(limits),
+            http=bounded(limits, together, TOGETHER_PATHS),
             ws="none",
             interface="asgi3",
             log_config=None,
@@ -86,8 +89,12 @@ class Serving:
     async def app(self, scope, receive, send):
         """Path /slow waits before it answers, /large answers much, /blind reads no body, all others echo."""
         self.asked.append(scope["path"])
-        body = b""
-        while scope["path"] != "/blind" and (message := await receive())["type"] == "http.request":
+        body = scope.get(BODY, b"")
+        while (
+            scope["path"] != "/blind"
+            and BODY not in scope
+            and (message := await receive())["type"] == "http.request"
+        ):
             body += message["body"]
             if not message.get("more_body"):
                 break
@@ -106,9 +113,11 @@ class Serving:
         return sum(c.transport.get_write_buffer_size() for c in list(self.state.connections))
 
 
-@pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop", "together"])
 def serving(request):
-    server = Serving(request.param)
+    """together: small requests are begun when they are whole, and need no task if they need not wait."""
+    factory = asyncio.SelectorEventLoop if request.param == "asyncio" else uvloop.new_event_loop
+    server = Serving(factory, together=Together(nullcontext) if request.param == "together" else None)
     yield server
     server.stop()
 

@@ -88,17 +88,27 @@ def test_a_lone_history_waits_for_nobody():
     assert asyncio.run(turns()) == 1
 
 
-def test_who_is_alone_is_answered_before_the_call_returns():
+def test_what_is_asked_inside_of_one_run_is_answered_at_its_end():
+    """Up to a run's rows; the rest as ever, in the next turns of the loop."""
     arm = Arm()
     lineup = lineup_of(a=arm)
-    lineup.is_alone = lambda: True
 
     async def ask():
-        answer = lineup.ask("a", history(0.5), None)
-        assert answer.done()
-        return await answer
+        with lineup.one_run():
+            answers = [lineup.ask("a", history(i / 64), None) for i in range(ROWS_MAX + 2)]
+            assert not any(answer.done() for answer in answers)
+        assert [answer.done() for answer in answers] == [True] * ROWS_MAX + [False] * 2
+        return [(await answer).probs[1] for answer in answers]
 
-    assert isinstance(asyncio.run(ask()), Answer)
+    assert asyncio.run(ask()) == [i / 64 for i in range(ROWS_MAX + 2)]
+    assert [len(histories) for histories, _ in arm.runs] == [ROWS_MAX, 2]
+
+
+def test_one_run_with_nothing_to_answer_is_none():
+    lineup = lineup_of(a=Arm())
+    with lineup.one_run():
+        pass
+    assert lineup._inline._arms["a"].arm.runs == []
 
 
 def test_short_histories_are_padded_in_front_and_long_ones_cut():
@@ -204,7 +214,7 @@ def test_the_pace_borrows_from_the_nearest_size():
 
 
 def test_removing_an_arm_answers_what_waits():
-    inline = Inline(Clock(), lambda: False)
+    inline = Inline(Clock())
     lineup = lineup_of()
     station = lineup._station("m1", 2)
     inline.serve("a", InlineArm(Arm(), station))

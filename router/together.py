@@ -1,0 +1,85 @@
+"""Begins together what came in one turn of the event loop, and answers it together: without a task for each.
+
+A task a request, a wake-up an answer and the turns between them cost as much as to parse a decision. Whatever
+has to wait for something else than the arms' next run becomes a task as usual, and goes on where it stands.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator, MutableSet
+from contextlib import AbstractContextManager
+from typing import Any
+
+Course = Coroutine[Any, None, None]
+Awaited = asyncio.Future[Any] | None
+"""What a course waits for; None: the next turn of the loop."""
+
+
+class _Over:
+    """A course has come to its end."""
+
+
+_OVER = _Over()
+
+
+class Together:
+    """Of one worker. one_run: what asks arms inside of it is answered at its end, as far as a run can.
+
+    A course must handle its own errors, and must not look for its task before it first waits: it has none.
+    """
+
+    def __init__(self, one_run: Callable[[], AbstractContextManager[None]]) -> None:
+        self._one_run = one_run
+        self._coming: list[tuple[Course, MutableSet[asyncio.Task[None]]]] = []
+
+    def put(self, course: Course, tasks: MutableSet["asyncio.Task[None]"]) -> None:
+        """Begins a course in this turn of the loop. tasks: will hold it where it becomes a task."""
+        if not self._coming:
+            asyncio.get_running_loop().call_soon(self._go)
+        self._coming.append((course, tasks))
+
+    def _go(self) -> None:
+        coming, self._coming = self._coming, []
+        with self._one_run():
+            awaited = [_step(course) for course, _ in coming]
+        for (course, tasks), found in zip(coming, awaited, strict=True):
+            goes_on = isinstance(found, asyncio.Future) and found.done()
+            left = _step(course) if goes_on else found
+            if not isinstance(left, _Over):
+                task = asyncio.get_running_loop().create_task(_Rest(course, left))
+                task.add_done_callback(tasks.discard)
+                tasks.add(task)
+
+
+def _step(course: Course) -> Awaited | _Over:
+    try:
+        awaited: Awaited = course.send(None)
+    except StopIteration:
+        return _OVER
+    return awaited
+
+
+class _Rest(Coroutine[Any, Any, None]):
+    """A course that has begun, as a task needs it: it first tells the task what the course waits for."""
+
+    __slots__ = ("_awaited", "_course", "_has_told")
+
+    def __init__(self, course: Course, awaited: Awaited) -> None:
+        self._course = course
+        self._awaited = awaited
+        self._has_told = False
+
+    def send(self, value: Any) -> Any:
+        if not self._has_told:
+            self._has_told = True
+            return self._awaited
+        return self._course.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self._has_told = True
+        return self._course.throw(*error)
+
+    def close(self) -> None:
+        self._course.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._course.__await__()
