@@ -65,13 +65,31 @@ _BETWEEN, _NOTHING, _NEXT = "\x1f", "\x1e", "\n"
 """Between the words of a unit, in place of one that is NULL, and between units: no word holds them."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnitTexts:
+    """As the database hands the units over: their numbers, and their words."""
+
+    numbers: str | None
+    words: str | None
+
+
 def read_units(connection: Connection, experiment: str) -> UnitColumns:
     """The columns of this moment."""
+    return columns_of(fetch_units(connection, experiment))
+
+
+def fetch_units(connection: Connection, experiment: str) -> UnitTexts:
+    """What `columns_of` makes columns of; that needs no database, which can do something else meanwhile."""
     numbers = func.aggregate_strings(_line(connection, [_number(name) for name in (*_INTS, _TIE)]), ",")
     words = func.aggregate_strings(_words(), _NEXT)
     row = connection.execute(select(numbers, words).where(_UNITS.c.experiment == experiment)).one()
-    table = np.fromstring(row[0] or "", dtype=np.int64, sep=",").reshape(-1, len(_INTS) + 1)
-    found: dict[str, Any] = dict(zip((*_INTS, _TIE), table.T, strict=True)) | _texts(row[1])
+    return UnitTexts(*row)
+
+
+def columns_of(texts: UnitTexts) -> UnitColumns:
+    """The columns, in their order."""
+    table = np.fromstring(texts.numbers or "", dtype=np.int64, sep=",").reshape(-1, len(_INTS) + 1)
+    found: dict[str, Any] = dict(zip((*_INTS, _TIE), table.T, strict=True)) | _texts(texts.words)
     order = np.lexsort((found.pop(_TIE), found["first_at_us"]))
     return UnitColumns(**{name: values[order] for name, values in found.items()})
 
@@ -99,9 +117,9 @@ def _words() -> ColumnElement[Any]:
 
 def _texts(text: str | None) -> dict[str, Texts]:
     """Columns of words. There are few different ones: each is made once."""
-    numbers: dict[str, int] = {}
-    each = [numbers.setdefault(words, len(numbers)) for words in text.split(_NEXT)] if text else []
-    index = np.array(each, dtype=np.int64)
+    each = text.split(_NEXT) if text else []
+    numbers = {words: number for number, words in enumerate(dict.fromkeys(each))}
+    index = np.fromiter(map(numbers.__getitem__, each), dtype=np.int64, count=len(each))
     distinct = [words.split(_BETWEEN) for words in numbers]
     columns = zip(*distinct, strict=True) if distinct else ((),) * len(_TEXTS)
     return {name: _objects(words)[index] for name, words in zip(_TEXTS, columns, strict=True)}
