@@ -77,7 +77,12 @@ def rebuild(
 
 @app.command()
 def export(
-    parquet: Annotated[Path, typer.Option(help="Directory to make; one that exists is never written to.")],
+    parquet: Annotated[
+        Path | None, typer.Option(help="Directory to make; one that exists is never written to.")
+    ] = None,
+    dsjson: Annotated[
+        Path | None, typer.Option(help="Or a file to make: decisions of mature units, as VW reads them.")
+    ] = None,
     experiment: OneExperiment = None,
     since: Annotated[str | None, typer.Option(help="Rows received from this time on (RFC 3339).")] = None,
     until: Annotated[str | None, typer.Option(help="Rows received before this time (RFC 3339).")] = None,
@@ -89,12 +94,26 @@ def export(
     Money stays in whole micro-dollars and times in whole microseconds: 64-bit integers, exact. Keeps no
     writer waiting. The directory is there when it is whole.
 
-    Exit codes: 0 done, 3 the directory exists or a time is wrong, 4 no database or no such experiment.
+    --dsjson writes the decisions of one experiment (by default that of ABCTL_EXPERIMENT, else main) for `vw
+    --dsjson --cb_explore_adf`, with the probabilities under which they were made and the net USD of their
+    trades: docs/off-policy.md.
+
+    Exit codes: 0 done, 3 the target exists or a time is wrong, 4 no database or no such experiment.
 
     Example: abctl db export --parquet exports/2026-01
     """
-    from cli.db_room import exported
     from cli.settings import read_settings
+
+    if dsjson is not None and parquet is None:
+        if since or until:
+            raise typer.BadParameter("--since and --until are Parquet's: --dsjson writes whole mature units")
+        from cli.dsjson import dsjson_exported
+
+        dsjson_exported(read_settings(data_dir=data_dir, experiment=experiment), dsjson, as_json)
+        return
+    if parquet is None or dsjson is not None:
+        raise typer.BadParameter("say where to: --parquet DIRECTORY or --dsjson FILE, one of them")
+    from cli.db_room import exported
 
     exported(read_settings(data_dir=data_dir), parquet, (experiment, since, until), as_json)
 

@@ -1,12 +1,16 @@
 """The `abctl` command. Commands import what they need when they run, so that `--help` is quick."""
 
+import gc
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from cli import arm, data, db, demo, doctor, experiment, key, model, report, serve, split, status
+from cli import arm, data, db, demo, doctor, experiment, key, model, ope, power, report, serve, split, status
 from cli.failures import INTERRUPTED, Tell, told_to_people, told_to_programs
+
+_GARBAGE = 100_000
+"""New objects between two collections: to load a command makes many, and drops few."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +24,8 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(status.status)
 app.command()(report.report)
+app.command()(ope.ope)
+app.command()(power.power)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.add_typer(split.app, name="split")
@@ -33,6 +39,7 @@ app.add_typer(db.app, name="db")
 
 def main() -> None:
     """The console script: a failure is one line on stderr and a documented exit code."""
+    gc.set_threshold(_GARBAGE)
     tell = _tell_of(sys.argv[1:])
     try:
         code = app(standalone_mode=False)

@@ -10,6 +10,7 @@ RouterError
 |-- BadStartedAt   a started_at that cannot bind a unit
 |-- BadKillFile    a KILL file that cannot be read
 |-- ArchivedExperiment a split that is history
+|-- NoPast         a log that cannot say what a plan starts from
 |-- UnknownArm     no arm of that name
 `-- UnknownVersion no split version of that number
 """
@@ -68,6 +69,10 @@ class ArchivedExperiment(RouterError):
     def __init__(self, key: str) -> None:
         rule = f"{key!r} is archived, so its split stays as it is"
         super().__init__("experiment", rule, "name an open one, see `abctl experiment list`")
+
+
+class NoPast(RouterError):
+    """A log that cannot say what a plan starts from."""
 
 
 class UnknownArm(RouterError):

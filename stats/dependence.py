@@ -19,8 +19,9 @@ Floats = npt.NDArray[np.float64]
 class Dependence:
     """icc: of `observation` ("trade", or the unit's name) within `cluster` (the unit's name, or "window").
 
-    effective: independent observations that all are worth. decisions: of the mature units of the pair.
-    Where nothing repeats within anything icc, design_effect and effective are None, and the sentence says so.
+    effective: independent observations that all are worth. cv: coefficient of variation of a cluster's
+    observations. decisions: of the mature units of the pair. Where nothing repeats within anything icc, cv,
+    design_effect and effective are None, and the sentence says so.
     """
 
     observation: str
@@ -29,6 +30,7 @@ class Dependence:
     observations: int
     clusters: int
     icc: float | None
+    cv: float | None
     design_effect: float | None
     effective: int | None
     sentence: str
@@ -87,6 +89,7 @@ def _said(found: Correlation, names: tuple[str, str], decisions: int) -> Depende
         observations=found.decisions,
         clusters=found.units,
         icc=found.icc,
+        cv=found.cv,
         design_effect=found.design_effect,
         effective=effective,
         sentence=sentence,
@@ -107,6 +110,7 @@ def _nothing(design: Design, decisions: int, traded: int, windows: int) -> Depen
         observations=traded,
         clusters=windows,
         icc=None,
+        cv=None,
         design_effect=None,
         effective=None,
         sentence=sentence,

@@ -85,6 +85,11 @@ def power_of(bounds: Boundaries, drift: float) -> float:
     return _crossed(bounds.fractions, bounds.critical, bounds.sided, drift)[-1]
 
 
+def crossed_by(bounds: Boundaries, drift: float) -> tuple[float, ...]:
+    """Chance to have crossed upwards by each look, if E[final Z] is `drift`."""
+    return tuple(_crossed(bounds.fractions, bounds.critical, bounds.sided, drift))
+
+
 def drift_for(bounds: Boundaries, power: float) -> float:
     """E[final Z] that is found with this chance."""
     if not 0.0 < power < 1.0:

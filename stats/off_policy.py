@@ -99,7 +99,8 @@ def support(log: Logged) -> Support:
     weights = log.weights
     if len(weights) == 0 or not weights.any():
         return Support(0.0, 0.0, 0.0)
-    effective = float(weights.sum() ** 2 / np.sum(weights**2))
+    near_one = weights / weights.max()  # the squares of an episode's tiny weights would be 0
+    effective = float(near_one.sum() ** 2 / np.sum(near_one**2))
     return Support(effective, float(weights.max()), float(weights.mean()))
 
 
@@ -131,6 +132,8 @@ def ips(log: Logged, cap: float = math.inf, alpha: float = 0.05) -> Value:
 def snips(log: Logged, cap: float = math.inf, alpha: float = 0.05) -> Value:
     """sum w r / sum w (Swaminathan and Joachims 2015); nothing without overlap."""
     weights = _capped(log, cap)
+    if weights.any():
+        weights = weights / weights.max()
     return _ratio(log, weights, weights * log.rewards, alpha)
 
 
