@@ -74,7 +74,7 @@ class Lane:
         except redis.OutOfMemoryError as error:
             full = error
         if self.is_leading:
-            s = self.writer.step(block_ms=1)
+            s = self.writer.step()
             rows = s.decisions + s.unserved + s.outcomes + s.duplicates + s.conflicts + s.dead
             moved += Moved(rows=rows)
         if full is not None and not moved:

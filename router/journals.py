@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,16 +27,24 @@ class Journals:
 
     def append(self, experiment: str, record: Record) -> None:
         """Journals a record, or raises 503: an answer never leaves unlogged."""
-        journal = self._journals.get(experiment)
         try:
-            if journal is None:
-                journal = self._journals[experiment] = self._opened(experiment)
-            journal.append(_ENCODE(record))
+            self._of(experiment).append(_ENCODE(record))
         except (JournalFull, OSError) as error:
             raise Problem(503, "journal_full", str(error), retry_after_s=1) from error
 
-    def _opened(self, experiment: str) -> Journal:
-        return Journal(self._root / experiment / uuid.uuid4().hex, self._quota, self._segment_bytes)
+    def append_all(self, experiment: str, records: Iterable[Record]) -> None:
+        """The same for several records, with one write: all of them or none."""
+        try:
+            self._of(experiment).append_all(map(_ENCODE, records))
+        except (JournalFull, OSError) as error:
+            raise Problem(503, "journal_full", str(error), retry_after_s=1) from error
+
+    def _of(self, experiment: str) -> Journal:
+        journal = self._journals.get(experiment)
+        if journal is None:
+            folder = self._root / experiment / uuid.uuid4().hex
+            journal = self._journals[experiment] = Journal(folder, self._quota, self._segment_bytes)
+        return journal
 
     def measure(self) -> None:
         """Corrects the quota by what lies on disk now."""

@@ -1,6 +1,7 @@
 """Takes outcomes in: each is checked, journaled, and answered accepted, duplicate, conflict or rejected."""
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 
@@ -22,8 +23,10 @@ _META_BYTES_MAX = 4096
 _ITEM: msgspec.json.Decoder[TradeItem | MarketItem] = msgspec.json.Decoder(TradeItem | MarketItem)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
-Seen = Known[tuple[str, str, str], bytes]
-"""(experiment, unit or "", bot or decision id) -> the outcome without its time of arrival."""
+Key = tuple[str, str, str]
+"""(experiment, unit or "", bot or decision id)."""
+Seen = Known[Key, bytes]
+"""The outcome without its time of arrival."""
 
 
 def listed(body: bytes) -> list[msgspec.Raw] | None:
@@ -38,31 +41,63 @@ def listed(body: bytes) -> list[msgspec.Raw] | None:
     return items
 
 
-def taken_alone(desk: Desk, seen: Seen, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
-    """One item of a list. Only a full journal fails the whole request: send it again."""
-    try:
-        return taken(desk, seen, item, grant)
-    except Problem as problem:
-        if problem.status >= 500:
-            raise
-        return OutcomeResult("rejected", error=problem.body())
-
-
 def taken(desk: Desk, seen: Seen, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
     """One outcome, journaled unless this process has journaled the very same before."""
-    wanted = decoded(_ITEM, item)
-    grant.check_experiment(wanted.experiment or desk.default_experiment)
-    record = record_of(desk, wanted)
-    key = key_of(record)
-    content = msgspec.msgpack.encode(msgspec.structs.replace(record, received_at_us=0))
-    held = seen.get(key)
-    if held == content:
-        return OutcomeResult("duplicate", record.pnl_micro)
-    desk.journals.append(record.experiment, record)
-    if held is not None:
-        return OutcomeResult("conflict", record.pnl_micro)
-    seen.put(key, content)
-    return OutcomeResult("accepted", record.pnl_micro)
+    fresh = _Fresh(desk, seen)
+    result = fresh.judged(item, grant)
+    fresh.journal()
+    return result
+
+
+def taken_together(desk: Desk, seen: Seen, items: Iterable[msgspec.Raw], grant: Grant) -> list[OutcomeResult]:
+    """Items of a list, each on its own. Only a full journal fails the whole request: send it again."""
+    fresh = _Fresh(desk, seen)
+    results = [fresh.judged_alone(item, grant) for item in items]
+    fresh.journal()
+    return results
+
+
+class _Fresh:
+    """Outcomes that go into the journals with one write; nobody remembers one before it is there."""
+
+    def __init__(self, desk: Desk, seen: Seen) -> None:
+        self._desk = desk
+        self._seen = seen
+        self._records: dict[str, list[TradeOutcome | MarketOutcome]] = {}
+        self._contents: dict[Key, bytes] = {}
+
+    def judged_alone(self, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
+        """What becomes of an item; a refusal is a result."""
+        try:
+            return self.judged(item, grant)
+        except Problem as problem:
+            if problem.status >= 500:
+                raise
+            return OutcomeResult("rejected", error=problem.body())
+
+    def judged(self, item: msgspec.Raw, grant: Grant) -> OutcomeResult:
+        """What becomes of an item once `journal` has returned."""
+        wanted = decoded(_ITEM, item)
+        grant.check_experiment(wanted.experiment or self._desk.default_experiment)
+        record = record_of(self._desk, wanted)
+        key = key_of(record)
+        content = msgspec.msgpack.encode(msgspec.structs.replace(record, received_at_us=0))
+        held = self._contents.get(key) or self._seen.get(key)
+        if held == content:
+            return OutcomeResult("duplicate", record.pnl_micro)
+        self._records.setdefault(record.experiment, []).append(record)
+        if held is not None:
+            return OutcomeResult("conflict", record.pnl_micro)
+        self._contents[key] = content
+        return OutcomeResult("accepted", record.pnl_micro)
+
+    def journal(self) -> None:
+        """Writes them; raises 503 where the journal is full. What was written before that is remembered."""
+        for experiment, records in self._records.items():
+            self._desk.journals.append_all(experiment, records)
+            for key, content in self._contents.items():
+                if key[0] == experiment:
+                    self._seen.put(key, content)
 
 
 def record_of(desk: Desk, item: TradeItem | MarketItem) -> TradeOutcome | MarketOutcome:
@@ -110,7 +145,7 @@ def _market_of(experiment: str, item: MarketItem, now_us: int) -> MarketOutcome:
     )
 
 
-def key_of(record: TradeOutcome | MarketOutcome) -> tuple[str, str, str]:
+def key_of(record: TradeOutcome | MarketOutcome) -> Key:
     """What there may be only one outcome of."""
     if isinstance(record, TradeOutcome):
         return (record.experiment, "", record.decision_id)

@@ -14,7 +14,7 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +36,14 @@ class Frame(NamedTuple):
     payload: bytes | None
     damage: str = ""
     raw: bytes = b""
+
+
+def _framed(payload: bytes) -> bytes:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise RecordTooLarge(
+            f"a record of {len(payload):,} bytes is larger than {MAX_PAYLOAD_BYTES:,}; send less"
+        )
+    return frame_bytes(payload)
 
 
 def frame_bytes(payload: bytes) -> bytes:
@@ -108,11 +116,13 @@ class Journal:
 
     def append(self, payload: bytes) -> int:
         """Writes one record and returns the position behind it, or raises and leaves no trace."""
-        if len(payload) > MAX_PAYLOAD_BYTES:
-            raise RecordTooLarge(
-                f"a record of {len(payload):,} bytes is larger than {MAX_PAYLOAD_BYTES:,}; send less"
-            )
-        data = frame_bytes(payload)
+        return self._append(_framed(payload))
+
+    def append_all(self, payloads: Iterable[bytes]) -> int:
+        """The same for several records: all of them or none."""
+        return self._append(b"".join(map(_framed, payloads)))
+
+    def _append(self, data: bytes) -> int:
         self._check_quota(len(data))
         if self.position - self._segment_start >= self._segment_bytes:
             self._roll()

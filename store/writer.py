@@ -31,10 +31,10 @@ class Writer:
     _ahead: "Future[list[Unpacked]] | None" = None
     _helper: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "unpack"))
 
-    def step(self, block_ms: int) -> Stored:
-        """Stores what is there; unfinished work first."""
+    def step(self) -> Stored:
+        """Stores what is there; unfinished work first. Never waits for more."""
         if not self._taken:
-            self._take(block_ms)
+            self._take()
         batch = first_of(self._taken)
         if not batch:
             return Stored()
@@ -52,16 +52,18 @@ class Writer:
         """Lets the next step look for what this writer, or one that died, took and never finished."""
         self._recovering = True
 
-    def _take(self, block_ms: int) -> None:
+    def _take(self) -> None:
         self._ahead = None
         if self._recovering:
             self._taken = self.stream.unfinished()
             self._recovering = bool(self._taken)  # there may be more
         if not self._taken:
-            self._taken = self.stream.take(block_ms)
+            self._taken = self.stream.take()
 
     def _unpacked(self, batch: Sequence[Entry]) -> list[Unpacked]:
         """The batch, decoded; has the one behind it begun."""
+        if len(batch) == len(self._taken) and _is_full(batch) and not self._recovering:
+            self._taken = [*self._taken, *self.stream.take()]
         begun, rest = self._ahead, first_of(self._taken[len(batch) :])
         parcels = self._unpack(batch) if begun is None else begun.result()
         self._ahead = self._helper.submit(self._unpack, rest) if rest else None
@@ -80,6 +82,11 @@ class Writer:
             for parcel in parcels:
                 total += ingest_each(self.engine, self.experiment, parcel.shipment, self.clock())
             return total
+
+
+def _is_full(batch: Sequence[Entry]) -> bool:
+    """Whether there may be more behind it."""
+    return sum(len(entry.shipment.data) for entry in batch) >= BATCH_BYTES
 
 
 def first_of(entries: Sequence[Entry]) -> Sequence[Entry]:

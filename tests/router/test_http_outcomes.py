@@ -35,6 +35,14 @@ def test_what_is_known_already(node):
     assert statuses(node.post("/v1/outcomes", first)) == ["duplicate"] * 2, "the first one stays"
 
 
+def test_a_list_that_repeats_itself(node):
+    items = [market("twice"), market("twice"), market("twice", 3.0), {"kind": "market"}, market("twice")]
+    expected = ["accepted", "duplicate", "conflict", "rejected", "duplicate"]
+    assert statuses(node.post("/v1/outcomes", items)) == expected
+    again = statuses(node.post("/v1/outcomes", items))
+    assert again == ["duplicate", "duplicate", "conflict", "rejected", "duplicate"]
+
+
 @pytest.mark.parametrize(
     ("usd", "micro"),
     [

@@ -113,6 +113,19 @@ def test_a_full_quota_refuses_and_leaves_no_trace(root):
     one.close()
 
 
+def test_several_records_are_written_all_or_none(root):
+    one = Journal(root / "e" / "j", quota(root, 200), segment_bytes=100)
+    one.append_all([b"a" * 30, b"b" * 30, b"c" * 30])
+    with pytest.raises(JournalFull):
+        one.append_all([b"d", b"e" * 90])
+    with pytest.raises(RecordTooLarge):
+        one.append_all([b"f", b"x" * (journal.MAX_PAYLOAD_BYTES + 1)])
+    one.append_all([])
+    assert [f.payload for f in everything(root / "e" / "j")] == [b"a" * 30, b"b" * 30, b"c" * 30]
+    assert one.position == journal.end_of(root / "e" / "j")
+    one.close()
+
+
 def test_a_full_quota_ends_the_segment_so_that_it_can_go(root):
     """Many journals, each with a segment that SQL holds and that is not full, must not stay full for ever."""
     shared = quota(root, 1_000)

@@ -39,7 +39,7 @@ class Node:
             to.append(self.make.encode(self.make.decision(self.key, f"d{number:04d}", **changed)))
 
     def step(self):
-        stored = self.writer.step(1)
+        stored = self.writer.step()
         return stored.decisions + stored.outcomes + stored.duplicates + stored.conflicts + stored.dead
 
     def carry(self):
@@ -171,14 +171,14 @@ class Dying(ShipmentStream):
 url, sql, key = sys.argv[1:]
 writer = Writer(open_engine(sql), key, Dying(open_redis(url), key, "node"), wall_clock_us)
 while True:
-    writer.step(10)
+    writer.step()
 """
         child = node.make.python(script, server_url, sql_url, node.key)
         assert child.wait(20) == -9
         child.stdout.close()
         assert node.ids() == names(10)
         assert node.stream.depth() == 1
-        stored = node.writer.step(1)
+        stored = node.writer.step()
         assert (stored.decisions, stored.duplicates) == (0, 0)
         assert node.stream.depth() == 0
         assert node.make.totals_are_derived(node.engine, node.key)[0]["decisions"] == 10
@@ -271,7 +271,7 @@ class TestSqlGone:
             with node.engine.begin() as connection:
                 connection.execute(text(missing))
             with pytest.raises(DBAPIError):
-                node.writer.step(1)
+                node.writer.step()
             assert node.dead() == []
         finally:
             one.close()
@@ -292,7 +292,7 @@ sys.stdin.read()
         assert locker.stdout.readline() == "locked\n"
         for _ in range(3):
             with pytest.raises(OperationalError, match="locked"):
-                local.writer.step(1)
+                local.writer.step()
         locker.communicate("")
         local.carry()
         assert local.ids() == names(5)
@@ -309,7 +309,7 @@ from store.writer import Writer
 stream = ShipmentStream(open_redis(sys.argv[1]), sys.argv[3], "node")
 writer = Writer(open_engine(sys.argv[2]), sys.argv[3], stream, wall_clock_us)
 try:
-    while not writer.step(10).decisions:
+    while not writer.step().decisions:
         pass
     print("stored")
 except Exception as error:
@@ -450,7 +450,7 @@ while True:
             child.stdout.readline()
             for number in range(round_ * 20, round_ * 20 + 20):
                 local.write(one, [number])
-                local.writer.step(1)
+                local.writer.step()
             child.kill()
             child.communicate()
         local.carry()
@@ -509,7 +509,7 @@ class TestTwoNodes:
         assert a.ids() == names(20)
         b.write(journals[1], range(20, 30))
         b.shipper.ship()
-        assert a.stream.take(1)  # a takes them and dies
+        assert a.stream.take()  # a takes them and dies
         wait_until(b.lease.hold)
         b.step()
         time.sleep(1.1)
@@ -548,7 +548,7 @@ from store.writer import Writer
 stream = ShipmentStream(open_redis(sys.argv[1]), sys.argv[3], sys.argv[4])
 writer = Writer(open_engine(sys.argv[2]), sys.argv[3], stream, wall_clock_us)
 while True:
-    if writer.step(5).gaps:
+    if writer.step().gaps:
         writer.recover()
 """
 
