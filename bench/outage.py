@@ -132,12 +132,13 @@ class Load:
     async def open(self, name: str, seconds: float, rate: float) -> Phase:
         """By the clock, whether answers come or not."""
         phase, began_s = Phase(name, seconds), time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number in range(round(seconds * rate)):
-                due_s = began_s + number / rate
-                if (ahead_s := due_s - time.perf_counter()) > 0:
-                    await asyncio.sleep(ahead_s)
-                group.create_task(self.ask(phase, due_s))
+        with machine.punctual():
+            async with asyncio.TaskGroup() as group:
+                for number in range(round(seconds * rate)):
+                    due_s = began_s + number / rate
+                    if (ahead_s := due_s - time.perf_counter()) > 0:
+                        await asyncio.sleep(ahead_s)
+                    group.create_task(self.ask(phase, due_s))
         return phase
 
 

@@ -6,7 +6,23 @@ from collections.abc import Sequence
 
 import typer
 
-from cli import arm, data, db, demo, doctor, experiment, key, model, ope, power, report, serve, split, status
+from cli import (
+    arm,
+    data,
+    db,
+    demo,
+    doctor,
+    experiment,
+    import_log,
+    key,
+    model,
+    ope,
+    power,
+    report,
+    serve,
+    split,
+    status,
+)
 from cli.failures import INTERRUPTED, Tell, told_to_people, told_to_programs
 
 _GARBAGE = 100_000
@@ -26,6 +42,7 @@ app.command()(status.status)
 app.command()(report.report)
 app.command()(ope.ope)
 app.command()(power.power)
+app.command("import")(import_log.import_log)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.add_typer(split.app, name="split")

@@ -67,7 +67,6 @@ def power(
     from cli.terminal import print_json
     from stats import planning
 
-    past = _past(per, experiment, data_dir) if from_history else None
     given = {
         "baseline": baseline,
         "units_per_day": units_per_day,
@@ -76,6 +75,8 @@ def power(
         "icc": icc,
         "cv": cv,
     }
+    lacking = {name for name, value in given.items() if value is None}
+    past = _past(per, lacking, experiment, data_dir) if from_history else None
     question = _question(
         _completed(given, past), {"lift": lift, "alpha": alpha, "power": wanted, "correlation": correlation}
     )
@@ -96,7 +97,9 @@ def power(
 _USUAL = {"share": 0.5, "trials_per_unit": 1.0, "icc": 0.0, "cv": 0.0}
 
 
-def _past(per: Literal["unit", "trade"], experiment: str | None, data_dir: "Path | None") -> "Past":
+def _past(
+    per: Literal["unit", "trade"], lacking: set[str], experiment: str | None, data_dir: "Path | None"
+) -> "Past":
     from cli.database import existing
     from cli.failures import Refused
     from cli.settings import read_settings
@@ -110,14 +113,14 @@ def _past(per: Literal["unit", "trade"], experiment: str | None, data_dir: "Path
         asked = question.Question(key=settings.experiment)
         told = report.report_of(engine, asked, wall_clock_us())
     try:
-        return past_of(told, per)
+        return past_of(told, per, lacking)
     except NoPast as error:
         raise Refused(str(error)) from error
 
 
 def _completed(given: dict[str, float | None], past: "Past | None") -> dict[str, float]:
     """What was given; else what history says; else what is usual, where anything is."""
-    known = {name: _USUAL.get(name) if past is None else getattr(past, name) for name in given}
+    known = {name: _USUAL.get(name) if past is None else past.known.get(name) for name in given}
     whole = {name: known[name] if value is None else value for name, value in given.items()}
     lacking = [f"--{name.replace('_', '-')}" for name, value in whole.items() if value is None]
     if lacking:

@@ -19,7 +19,7 @@ _ARM = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _YEAR_S = 31_536_000
 _PATTERN_MAX = 500
 _REMEDY = "`abctl experiment show main` (HTTP: GET /v1/experiments/main) shows one that is right"
-_OWN = {"salt", "gate_salt", "created_at_us", "archived_at_us"}
+_OWN = {"salt", "gate_salt", "created_at_us", "archived_at_us", "imported"}
 
 
 def read_definition(path: Path, now_us: int) -> Experiment:

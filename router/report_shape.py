@@ -109,6 +109,8 @@ def _design(found: Read) -> Design:
         started_us=found.stages[0].started_us,
         unit_name=experiment.unit_kind,
         attribution_s=experiment.attribution_s,
+        win="with a net profit" if experiment.win == "pnl" else "reported as won",
+        looked_at="once" if experiment.imported else "often",
     )
 
 

@@ -217,7 +217,7 @@ def check_lines(report: Shape) -> list[str]:
         served_line(report),
         *slice_lines(report),
         report["dependence"]["sentence"],
-        f"Assignment (SRM over all stages): {state}; E = {srm['e_value']:.3g}, alarm at 1,000.",
+        f"Assignment (SRM over all stages): {state}; {srm['rule']}.",
         f"Left out or odd: {words_of(report['excluded'])}.",
     ]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from stats.errors import DesignError
 from stats.status import METRICS, Metric
@@ -13,7 +14,8 @@ class Design:
     """attribution_s: how long after its end a unit's outcome is waited for.
 
     v_plan_units: units at an even split that the bound is tuned for; fixed at the first split, never changed
-    after. pnl_margin_usd: how much less net PnL per unit still counts as not worse.
+    after. pnl_margin_usd: how much less net PnL per unit still counts as not worse. looked_at: "once" where
+    all units were there before anybody looked. win: in words, what a unit is that won.
     """
 
     arms: tuple[str, ...]
@@ -26,6 +28,8 @@ class Design:
     v_plan_units: int = 2000
     unit_name: str = "market"
     pnl_margin_usd: float = 0.0
+    looked_at: Literal["often", "once"] = "often"
+    win: str = "with a net profit"
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) != len(self.arms):

@@ -14,7 +14,7 @@ from stats.exact import exact_sum
 from stats.metric_effect import metric_effect
 from stats.missing import MissingBounds, Span, missing_bounds, missing_share
 from stats.scores import Scores, pair_scores, to_door
-from stats.srm import Srm, srm
+from stats.srm import Srm, srm, srm_once
 from stats.stage_report import StageReport, stage_reports
 from stats.status import METRICS, Metric
 from stats.two_by_two import TwoByTwo
@@ -74,7 +74,7 @@ def report(
     }
     arms = _arms(design, units, counts, effects)
     primary, pnl = (_judged(design, effects[m], arms, units, stages) for m in (design.metric, "pnl"))
-    imbalance = srm(stages)
+    imbalance = (srm_once if design.looked_at == "once" else srm)(stages)
     return Report(
         metric=design.metric,
         control=design.control,
@@ -153,8 +153,8 @@ def _naive(design: Design, units: Units) -> Naive:
 
 def _estimand(design: Design) -> str:
     what = {
-        "win_rate": f"{design.unit_name}s with a net profit among mature {design.unit_name}s with a fill",
-        "profit_rate": f"{design.unit_name}s with a net profit among all mature {design.unit_name}s",
+        "win_rate": f"{design.unit_name}s {design.win} among mature {design.unit_name}s with a fill",
+        "profit_rate": f"{design.unit_name}s {design.win} among all mature {design.unit_name}s",
         "pnl": f"net PnL per mature {design.unit_name}, 0 where nothing was traded",
     }[design.metric]
     return (

@@ -14,25 +14,43 @@ from stats.special import chi_square_sf
 from stats.units import Stage
 
 ALARM_E = 1000.0
+ALARM_P = 0.01
 CONCENTRATION = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class Srm:
-    """p = min(1, 1/E); alarm at E >= 1000. impossible: units in an arm whose share was 0 (they carry no
-    e-value).
+    """p = min(1, 1/E), alarm at E >= 1000; of a log that is looked at once p is the chi-square's, alarm below
+    0.01. rule: which of them, with its number. impossible: units in an arm whose share was 0 (no e-value).
     """
 
     p: float
     e_value: float
     alarm: bool
     impossible: int
+    rule: str
 
 
 def srm(stages: Sequence[Stage], concentration: float = CONCENTRATION) -> Srm:
+    """However often it is looked at."""
     total = sum(log_e(stage.counts, stage.weights, concentration) for stage in stages)
-    stray = sum(impossible(stage) for stage in stages)
-    return Srm(p_from_log_e(total), e_from_log(total), total >= math.log(ALARM_E), stray)
+    e_value, alarm = e_from_log(total), total >= math.log(ALARM_E)
+    rule = f"E = {e_value:.3g}, alarm at {ALARM_E:,.0f}"
+    return Srm(p_from_log_e(total), e_value, alarm, _strays(stages), rule)
+
+
+def srm_once(stages: Sequence[Stage], concentration: float = CONCENTRATION) -> Srm:
+    """Of a log that was whole before anybody looked: one look, by chi-square added up over the stages."""
+    total = sum(log_e(stage.counts, stage.weights, concentration) for stage in stages)
+    p = chi_square([(stage.counts, stage.weights) for stage in stages]).p
+    said = "nothing to judge" if p is None else f"p = {p:.2g}"
+    rule = f"chi-square at one look, {said}, alarm below {ALARM_P:g}"
+    alarm = p is not None and p < ALARM_P
+    return Srm(1.0 if p is None else p, e_from_log(total), alarm, _strays(stages), rule)
+
+
+def _strays(stages: Sequence[Stage]) -> int:
+    return sum(impossible(stage) for stage in stages)
 
 
 def log_e(counts: Sequence[int], weights: Sequence[float], concentration: float = CONCENTRATION) -> float:

@@ -100,7 +100,7 @@ def _at_most_better(design: Design, primary: Judged, pnl: Judged) -> Verdict:
 
 def _mismatch(srm: Srm) -> str:
     return (
-        f"units did not fall on the arms as the split says (E = {srm.e_value:.3g}, alarm at 1,000): find why"
+        f"units did not fall on the arms as the split says ({srm.rule}): find why"
         " units are lost or moved before reading any other number"
     )
 

@@ -14,6 +14,7 @@ StoreError
 |-- DataDirLocked       another process owns the data directory
 |-- TargetExists        a file or directory that would have to be overwritten
 |-- BadExport           an export's files are not those that were written
+|-- BadForeignLog       a log of somebody else that cannot be imported as it is
 |-- NotExported         decisions that would be pruned are in no export that was named
 |-- BadMoment           a moment that no report can be of
 |-- MomentPruned        a past moment whose decisions were removed
@@ -123,6 +124,10 @@ class BadExport(StoreError):
 
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(f"{folder} is not a whole export: {why}; run `abctl db export --parquet` again")
+
+
+class BadForeignLog(StoreError):
+    """A log of somebody else that cannot be imported as it is."""
 
 
 class NotExported(StoreError):

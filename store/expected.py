@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from store import request_rows, tables, unit_outcomes, unit_rows
 from store.bulk import Row
 from store.sql import table_of
-from store.unit_bots import span_us
+from store.unit_bots import rule_of
 from store.unit_outcomes import Opened
 from store.unit_spans import Span
 
@@ -76,8 +76,8 @@ def expected(connection: Connection, span: Span, book: Book) -> Expected:
         fold.units[unit] = dict(book.units[unit])
     fold.bots |= {key: at_us for key, at_us in book.bots.items() if key[0] in book.pruned}
     opened = _opened(fold.units, fold.bots)
-    closes_after_us = span_us(connection, span.experiment)
-    for row in unit_outcomes.outcome_columns(connection, span.experiment, opened, closes_after_us):
+    rule = rule_of(connection, span.experiment)
+    for row in unit_outcomes.outcome_columns(connection, span.experiment, opened, rule):
         fold.units[row["unit"]] |= row
     return Expected(Book(fold.units, fold.bots), fold.decisions, fold.unserved, fold.late)
 

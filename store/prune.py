@@ -27,7 +27,7 @@ from store.export import Manifest, covers
 from store.records import Experiment
 from store.sql import in_transaction, table_of
 from store.turns import take_turn
-from store.unit_bots import span_us
+from store.unit_bots import rule_of
 from store.unit_spans import Span, next_span
 
 _UNITS = table_of(tables.Unit)
@@ -130,7 +130,7 @@ def not_exported(experiment: str, decisions: int) -> str:
 
 def _doomed(connection: Connection, span: Span, rule: Rule) -> _Doomed:
     stored = held(connection, span)
-    lives_us = span_us(connection, rule.experiment)
+    lives_us = rule_of(connection, rule.experiment).span_us
     if lives_us is None:  # an experiment that nobody defined: when its units are mature is not known
         return _Doomed((), Pruned())
     old = {unit for unit, row in stored.units.items() if _is_old(row, lives_us, rule)}

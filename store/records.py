@@ -133,7 +133,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     eligible_share: units outside it get the control and stay out of the statistics.
     unit_duration_s: how long a unit lives from its start; attribution_s: how long its outcomes may follow.
-    lifetime_s: how far back a bot may say its unit started.
+    lifetime_s: how far back a bot may say its unit started. imported: made of a log that was whole already.
     """
 
     key: str
@@ -153,6 +153,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     action_rule: Literal["argmax", "sample"] = "argmax"
     created_at_us: int = 0
     archived_at_us: int | None = None
+    imported: bool = False
 
     @property
     def treatment(self) -> str:

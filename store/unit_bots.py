@@ -6,6 +6,7 @@ refused has asked: such a bot reports its market outcome like any other.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, select
@@ -59,14 +60,23 @@ def _is_settled(joined: Sequence[Seat], at_us: int) -> bool:
     return all(s.fill == "replay" and s.settled_at_us is not None and s.settled_at_us < at_us for s in joined)
 
 
-def span_us(connection: Connection, experiment: str) -> int | None:
-    """From a unit's start to its maturity; None for an experiment that SQL does not know yet."""
+class Rule(NamedTuple):
+    """How units of an experiment are judged. span_us: from a unit's start to its maturity; None for an
+    experiment that SQL does not know yet. by_word: a win is what bots report, not what brought money.
+    """
+
+    span_us: int | None
+    by_word: bool
+
+
+def rule_of(connection: Connection, experiment: str) -> Rule:
+    """As the experiment is defined now."""
     query = select(_EXPERIMENTS.c.definition).where(_EXPERIMENTS.c.key == experiment)
     definition = connection.execute(query).scalar()
     if definition is None:
-        return None
+        return Rule(None, by_word=False)
     known = msgspec.json.decode(definition, type=Experiment)
-    return (known.unit_duration_s + known.attribution_s) * 1_000_000
+    return Rule((known.unit_duration_s + known.attribution_s) * 1_000_000, known.win == "reported")
 
 
 def add(connection: Connection, experiment: str, rows: Iterable[Row]) -> set[str]:

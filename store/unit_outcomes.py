@@ -11,7 +11,7 @@ from store import tables
 from store.bulk import Row, set_columns
 from store.lookup import EXPERIMENT, Lookup
 from store.sql import table_of
-from store.unit_bots import Seat, counted, span_us
+from store.unit_bots import Rule, Seat, counted, rule_of
 
 _UNITS = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
@@ -51,6 +51,7 @@ class _Trades(NamedTuple):
     fill: str
     rows: int
     wins: int
+    said_won: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +64,28 @@ class _Said:
 
 def refresh(connection: Connection, experiment: str, units: set[str]) -> None:
     """Sets the outcome columns of these units; those that no decision has opened yet are passed over."""
-    span = span_us(connection, experiment)
+    rule = rule_of(connection, experiment)
     opened = _opened(connection, experiment, sorted(units))
-    set_columns(connection, _UNITS, outcome_columns(connection, experiment, opened, span))
+    set_columns(connection, _UNITS, outcome_columns(connection, experiment, opened, rule))
 
 
 def outcome_columns(
-    connection: Connection, experiment: str, opened: Mapping[str, Opened], span: int | None
+    connection: Connection, experiment: str, opened: Mapping[str, Opened], rule: Rule
 ) -> list[Row]:
-    """The columns of these units that outcomes settle. span: from a unit's start to its maturity."""
+    """The columns of these units that outcomes settle."""
     said = _said(connection, experiment, sorted(opened))
-    return [_columns(experiment, unit, its, said[unit], span) for unit, its in opened.items()]
+    return [_columns(experiment, unit, its, said[unit], rule) for unit, its in opened.items()]
 
 
-def _columns(experiment: str, unit: str, opened: Opened, said: _Said, span: int | None) -> Row:
-    bots = _counted(opened, said.reports, span)
+def _columns(experiment: str, unit: str, opened: Opened, said: _Said, rule: Rule) -> Row:
+    bots = _counted(opened, said.reports, rule.span_us)
     reports = [report for report in said.reports if report.bot in bots]
     row = {"experiment": experiment, "unit": unit, "bots": len(bots), **_market_totals(reports, said.trades)}
     fill, trades = row["fill"], [t for t in said.trades if t.bot in bots]
     if fill not in {None, "mixed"}:
         trades = [t for t in trades if t.fill == fill]
-    row["trades"], row["trade_wins"] = sum([t.rows for t in trades]), sum([t.wins for t in trades])
+    row["trades"] = sum([t.rows for t in trades])
+    row["trade_wins"] = sum([t.said_won if rule.by_word else t.wins for t in trades])
     return row
 
 
@@ -139,6 +141,7 @@ def _groups() -> Lookup:
     facts = {
         "rows": func.count(),
         "wins": func.sum(case((o.pnl_micro > 0, 1), else_=0)),
+        "said_won": func.sum(case((o.won, 1), else_=0)),
         "won": func.max(case((o.won, 1), (~o.won, 0))),
         **{name: func.max(o[name]) for name in (*_MONEY, "trades", "received_at_us")},
     }
@@ -165,7 +168,7 @@ def _said(connection: Connection, experiment: str, units: Sequence[str]) -> dict
     said = defaultdict[str, _Said](_Said)
     for unit, kind, bot, fill, *rest in _GROUPS.rows(connection, experiment, units):
         if kind == "trade":
-            said[unit].trades.append(_Trades._make((bot, fill, *rest[:2])))
+            said[unit].trades.append(_Trades._make((bot, fill, *rest[:3])))
         else:
-            said[unit].reports.append(_Report._make((bot, fill, *rest[2:])))
+            said[unit].reports.append(_Report._make((bot, fill, *rest[3:])))
     return said

@@ -4,21 +4,19 @@ was due, so that a server that stalls pays for all that it kept waiting.
 One thread, sockets and epoll, timeouts in microseconds: event loops round theirs to milliseconds.
 """
 
-import contextlib
 import ctypes
 import gc
-import os
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speed import machine
 from speed.bodies import Load
 from speed.servers import Server
 
@@ -66,24 +64,11 @@ def opened(server: Server, load: Load, due_s: NDArray[np.float64], connections: 
     gc.collect()
     gc.disable()
     try:
-        with _punctual():
+        with machine.punctual():
             return sender.run(due_s.tolist())
     finally:
         gc.enable()
         sender.close()
-
-
-@contextlib.contextmanager
-def _punctual() -> Generator[None]:
-    """First in turn on its core, where the system allows it: who is to measure must not wait for what carries
-    decisions to SQL beside it. Where it does not, the column "sent late" shows it."""
-    usual = os.sched_getscheduler(0), os.sched_getparam(0)
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, *usual)
 
 
 def request_bytes(server: Server, path: str, body: bytes) -> bytes:

@@ -30,6 +30,9 @@ REPORT: dict[str, Any] = {
 }
 
 
+ALL = frozenset({"baseline", "share", "units_per_day", "trials_per_unit", "icc", "cv"})
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     report = copy.deepcopy(REPORT)
     *parents, last = path.split(".")
@@ -41,21 +44,22 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_a_unit_s_rate_counts_units_with_a_fill() -> None:
-    past = past_of(REPORT, "unit")
-    assert (past.baseline, past.share, past.units_per_day) == (0.55, pytest.approx(0.25), 200.0)
-    assert (past.trials_per_unit, past.icc, past.cv, past.sentence) == (1.0, 0.0, 0.0, "said")
+    past = past_of(REPORT, "unit", ALL)
+    of_units = {"trials_per_unit": 1.0, "icc": 0.0, "cv": 0.0}
+    assert past.known == {"baseline": 0.55, "share": pytest.approx(0.25), "units_per_day": 200.0} | of_units
+    assert past.sentence == "said"
 
 
 def test_a_profit_rate_counts_all_mature_units() -> None:
     report = changed("metric", "profit_rate")
     report["arms"]["base"]["profit_rate"] = 0.3
-    past = past_of(report, "unit")
-    assert (past.baseline, past.units_per_day) == (0.3, 400.0)
+    known = past_of(report, "unit", {"baseline", "units_per_day"}).known
+    assert known == {"baseline": 0.3, "units_per_day": 400.0}
 
 
 def test_trades_bring_their_correlation() -> None:
-    past = past_of(REPORT, "trade")
-    assert (past.baseline, past.trials_per_unit, past.icc, past.cv) == (0.52, 4.5, 0.2, 0.5)
+    known = past_of(REPORT, "trade", ALL - {"share", "units_per_day"}).known
+    assert known == {"baseline": 0.52, "trials_per_unit": 4.5, "icc": 0.2, "cv": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +69,17 @@ def test_trades_bring_their_correlation() -> None:
         ("arms.base.win_rate", 1.0, "unit", "baseline"),
         ("split.weights", {"base": 1.0, "transformer": 0.0}, "unit", "share"),
         ("headline.units_per_day", None, "unit", "units_per_day"),
+        ("metric", "pnl", "unit", "baseline"),
         ("dependence.icc", None, "trade", "icc"),
         ("dependence.observation", "market", "trade", "icc"),
     ],
 )
 def test_what_history_cannot_say_is_refused(path: str, value: Any, per: Any, field: str) -> None:
     with pytest.raises(NoPast) as raised:
-        past_of(changed(path, value), per)
+        past_of(changed(path, value), per, ALL)
     assert raised.value.field == field
+
+
+def test_what_is_not_wanted_need_not_be_known() -> None:
+    report = changed("headline.units_per_day", None)
+    assert past_of(report, "unit", ALL - {"units_per_day"}).known["baseline"] == 0.55
