@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PACKAGES := arms cli market router stats store
 MANIFESTS := pyproject.toml client/pyproject.toml
 
-.PHONY: setup demo test learning-full lint audit format bench docs starter-models clean chaos vectors
+.PHONY: setup demo test learning-full lint audit format bench docs starter-models clean chaos vectors sim-full
 
 setup: $(VENV)/.installed-dev
 
@@ -28,6 +28,10 @@ chaos: setup
 # reproduced nor explained by a listed reason.
 vectors: setup
 	PYTHONPATH=tests/vectors $(BIN)/python -m replay $(DIR)
+
+# Every cell of the simulation with 4,000 runs, into docs/simulation.md: an hour on two cores.
+sim-full: setup
+	PYTHONPATH=tests/simulation $(BIN)/python -m trials --write $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from cli import (
+    aa,
     arm,
     data,
     db,
@@ -42,6 +43,7 @@ app.command()(status.status)
 app.command()(report.report)
 app.command()(ope.ope)
 app.command()(power.power)
+app.command()(aa.aa)
 app.command("import")(import_log.import_log)
 app.command()(demo.demo)
 app.command()(doctor.doctor)

@@ -32,7 +32,7 @@ _HISTORY = History()
 def shape_of(rows: Rows, question: Question) -> dict[str, Any]:
     """Everything that docs/report.md names."""
     found, judged = rows.found, rows.judged
-    design, counts = _design(found), counts_of(found.experiment, found.columns, judged.cohort)
+    design, counts = design_of(found), counts_of(found.experiment, found.columns, judged.cohort)
     told = judging.report(design, judged.units, counts, found.stages)
     whole = as_dict(told)
     first = _headline(design, told, found, judged)
@@ -98,7 +98,8 @@ def _slices(design: Design, found: Read, judged: Judged, question: Question) -> 
     return asdict(slices(design, judged.units, question.by, picked, _HISTORY))
 
 
-def _design(found: Read) -> Design:
+def design_of(found: Read) -> Design:
+    """How the experiment is judged."""
     experiment = found.experiment
     return Design(
         arms=experiment.arms,

@@ -80,7 +80,16 @@ def _times(value: float | None, factor: float) -> float | None:
 
 def effect(scores: Scores, pair: Pair) -> Effect:
     """Judge the pair on everything in `scores`."""
-    path = looks(scores, pair.prior - scores.reference, pair.prior_units, DECAY_PER_DAY)
+    return effect_on(path_of(scores, pair), scores, pair)
+
+
+def path_of(scores: Scores, pair: Pair) -> list[Look]:
+    """The evidence at the end of each day."""
+    return looks(scores, pair.prior - scores.reference, pair.prior_units, DECAY_PER_DAY)
+
+
+def effect_on(path: list[Look], scores: Scores, pair: Pair) -> Effect:
+    """The same as `effect`, for who has the path already."""
     begun = _begin(scores, pair, path[-1] if path else None)
     invalid = _invalid(scores)
     if invalid is not None:

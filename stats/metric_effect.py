@@ -10,6 +10,11 @@ from stats.status import Metric
 
 def metric_effect(design: Design, metric: Metric, scores: Scores, history: History) -> Effect:
     """At the door: shares, or USD a unit."""
+    return effect(scores, pair_of(design, metric, scores, history)).scaled(to_door(metric))
+
+
+def pair_of(design: Design, metric: Metric, scores: Scores, history: History) -> Pair:
+    """How the metric is judged: nothing in it depends on which arm a unit got."""
     if metric != "pnl":
         unit_variance: float | None = rate_variance()
     elif history.pnl_sd_micro:
@@ -17,7 +22,6 @@ def metric_effect(design: Design, metric: Metric, scores: Scores, history: Histo
     else:
         unit_variance = blinded_variance(scores)
     rho = None if unit_variance is None else rho_of(unit_variance, design.v_plan_units, design.alpha)
-    pair = Pair(
+    return Pair(
         metric, design.treatment, design.control, design.alpha, history.prior(metric), PRIOR_UNITS, rho
     )
-    return effect(scores, pair).scaled(to_door(metric))

@@ -28,7 +28,7 @@ COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 def test_the_commands_are_those_of_the_design():
     assert set(COMMANDS) == {
-        *("serve", "status", "report", "ope", "power", "import", "demo", "doctor"),
+        *("serve", "status", "report", "ope", "power", "aa", "import", "demo", "doctor"),
         *("data import", "data info"),
         *(f"db {name}" for name in ("upgrade", "verify", "rebuild", "export", "backup", "prune")),
         *(f"split {name}" for name in ("show", "set", "restore", "history", "kill", "lift")),
