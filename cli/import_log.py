@@ -58,7 +58,7 @@ def import_log(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an experiment of somebody else's log, for report, power and ope to read.
+    """Make an experiment of somebody else's log, for report, power and aa to read.
 
     A row is a decision of a unit; won or pnl_usd is how it ended (empty: nobody knows). The same file
     imported again changes nothing. The experiment is archived: it takes no decisions.

@@ -26,6 +26,7 @@ from router.errors import (
     BadStartedAt,
     BadTable,
     BadUnit,
+    NoPast,
     RouterError,
     UnknownArm,
     UnknownVersion,
@@ -38,6 +39,7 @@ from router.service import Service
 from router.together import Together
 from store.errors import (
     BadExport,
+    BadForeignLog,
     BadKey,
     BadMoment,
     DataDirLocked,
@@ -74,6 +76,8 @@ STATUS: dict[type[Exception], int] = {
     MomentPruned: 409,
     BadMoment: 422,
     BadExport: 422,
+    BadForeignLog: 422,
+    NoPast: 422,
     BadKey: 422,
     BadShare: 422,
     BadSalt: 422,

@@ -48,8 +48,15 @@ def _parsed(parse: Parse, item: msgspec.Raw) -> Parsed | Problem:
 
 async def _part(desk: Desk, items: Sequence[Parsed | Problem], began_s: float) -> list[bytes]:
     """Asks all before it waits for any. Whose id is on its way already comes last, for it waits for that."""
-    begun = [await _begun(desk, item, began_s) for item in items]
-    replies = [b"" if isinstance(case, asyncio.Future) else await _reply(desk, case) for case in begun]
+    begun: list[Case | bytes | asyncio.Future[None]] = []
+    try:
+        for item in items:
+            begun.append(await _begun(desk, item, began_s))  # noqa: PERF401 - those begun count where one fails
+        replies = [b"" if isinstance(case, asyncio.Future) else await _reply(desk, case) for case in begun]
+    finally:
+        for case in begun:
+            if isinstance(case, Case):
+                desk.drop(case)  # where a fault ended the part: nobody would ever finish it
     for i, item in enumerate(items):
         if not replies[i] and not isinstance(item, Problem):
             replies[i] = await _alone(desk, item, began_s)

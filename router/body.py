@@ -19,6 +19,8 @@ _WHOLE = "abctl.body_is_whole"
 DRAINED_BYTES_MAX = 256 << 20
 Reply = Callable[[int, bytes, bytes], bool]
 """Sends a whole reply in one piece: status, header lines, body. Says whether it did; if not, ASGI must."""
+BEGAN = "abctl.began"
+"""Key in the ASGI scope: when the head of the request was whole, in seconds of time.perf_counter."""
 BODY = "abctl.body"
 """Key in the ASGI scope of a request whose body came before it was begun."""
 REPLY = "abctl.reply"

@@ -6,6 +6,7 @@ arrives in one piece, as a bot's does, costs a few comparisons more.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from router import metrics
-from router.body import BODY, REPLY
+from router.body import BEGAN, BODY, REPLY
 from router.problems import Problem
 from router.together import Together
 
@@ -170,8 +171,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._end_with(self._refusal or Problem(400, "broken_http", detail))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the timers."""
+        """Forgets the timers, and tells the request that is being answered: uvicorn tells the last read."""
         self._time("")
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         self.resume_writing()
         if self._closing is not None:
             self._closing.cancel()
@@ -198,6 +202,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         scope: Any = cycle.scope
+        scope[BEGAN] = time.perf_counter()
         scope[REPLY] = partial(_replied, ref(cycle))  # a strong one would leave each request to the collector
         if self.together is None or not self._is_small(cycle):
             super()._start_asgi_task(cycle, app)

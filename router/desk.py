@@ -66,6 +66,8 @@ class Case(msgspec.Struct):
     bound: Bound
     served: Served
     answer: "asyncio.Future[Answer | Silence]"
+    waiting: "list[asyncio.Future[None]]"
+    """Who asked the same meanwhile; says which entry of `under_way` is this one's."""
 
 
 @dataclass(slots=True)
@@ -128,7 +130,14 @@ class Desk:
         deadline_s = None if asked.budget_s is None else began_s + asked.budget_s
         is_control = served.arm == view.experiment.control
         answer = self.lineup.ask(served.arm, asked.history, None if is_control else deadline_s)
-        return Case(view.experiment, asked, now_us, began_s, bound, served, answer)
+        waiting = self.under_way[key]
+        return Case(view.experiment, asked, now_us, began_s, bound, served, answer, waiting)
+
+    def drop(self, case: Case) -> None:
+        """Ends a decision that will not be finished; nothing where it was."""
+        key = (case.experiment.key, case.asked.decision_id)
+        if self.under_way.get(key) is case.waiting:
+            self._end(key)
 
     def is_full(self) -> bool:
         """Whether one more decision is refused."""

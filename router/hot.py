@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from router import metrics, outcomes
 from router.batch import Batches
 from router.body import (
+    BEGAN,
     Disconnected,
     Receive,
     Scope,
@@ -75,7 +76,7 @@ class HotPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; never with a 5xx for what the caller sent."""
         path = scope["path"]
-        began = time.perf_counter()
+        began = scope[BEGAN] if BEGAN in scope else time.perf_counter()
         status = 200
         try:
             await send_json(scope, send, await self._answer(scope, receive, began))

@@ -36,6 +36,7 @@ class Inline:
         self._arms: dict[str, InlineArm] = {}
         self._is_due = False
         self._is_held = False
+        self._next: asyncio.Handle | None = None
         self._patient: deque[asyncio.Future[None]] = deque()
 
     def serve(self, name: str, fresh: InlineArm) -> None:
@@ -100,11 +101,17 @@ class Inline:
         if not self._is_due:
             self._is_due = True
             if not self._is_held:
-                loop.call_soon(self._turn)
+                self._next = loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """One run of each arm that has work; then whoever else is ready gets a turn."""
+        """One run of each arm that has work; then whoever else is ready gets a turn.
+
+        Takes the place of the one that is scheduled: two would each call a next one.
+        """
         self._is_due = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
         for each in self._arms.values():
             if each.station.waiting:
                 self._run(each)

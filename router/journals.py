@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ class Journals:
             raise Problem(503, "journal_full", str(error), retry_after_s=1) from error
 
     def append_all(self, experiment: str, records: Iterable[Record]) -> None:
-        """The same for several records, with one write: all of them or none."""
+        """The same for several records, with one write. Where it raises the first of them may be there."""
         try:
             self._of(experiment).append_all(map(_ENCODE, records))
         except (JournalFull, OSError) as error:
@@ -51,8 +51,15 @@ class Journals:
         self._quota.measure()
 
     def unsynced(self) -> list[int]:
-        """Descriptors of what is unsynced; the caller syncs them in this order and closes them."""
-        return [fd for journal in self._journals.values() for fd in journal.take_unsynced()]
+        """Descriptors of what is unsynced; the caller syncs them in this order and closes them.
+
+        A journal that cannot be asked now (too many open files) stays unsynced, and is asked again.
+        """
+        taken: list[int] = []
+        for journal in self._journals.values():
+            with suppress(OSError):
+                taken += journal.take_unsynced()
+        return taken
 
     def close(self) -> None:
         """Syncs and closes all."""
@@ -63,10 +70,9 @@ class Journals:
 def sync_all(descriptors: list[int]) -> None:
     """Forces files to the disk and closes the descriptors, all of them even where one fails; for a thread."""
     with ExitStack() as stack:
-        for descriptor in descriptors:
+        for descriptor in reversed(descriptors):  # what is pushed last runs first, whatever another raises
             stack.callback(os.close, descriptor)
-        for descriptor in descriptors:
-            os.fsync(descriptor)
+            stack.callback(os.fsync, descriptor)
 
 
 def segment_bytes_of(quota_bytes: int) -> int:

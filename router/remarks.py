@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from router.cohort import Cohort
 from router.splits import rfc3339
+from stats.words import many
 from store.models import AliasChange
 from store.records import Experiment
 from store.unit_columns import UnitColumns
@@ -22,47 +25,43 @@ def remarks(
     """Oddities by how many, and arms whose model changed."""
     counted = [
         (
-            int(np.count_nonzero(columns.contaminated)),
-            "units were assigned to two arms: look for bots with changing started_at",
+            _count(columns.contaminated),
+            "unit",
+            "assigned to two arms: look for bots with changing started_at",
+        ),
+        (int(columns.stale.sum()), "decision", "made while the split could not be confirmed"),
+        (_count(cohort.late), "unit", "reported after the attribution window: missing for good"),
+        (
+            _count(cohort.reused),
+            "unit",
+            "asked about again after maturity: give every episode an id of its own",
         ),
         (
-            int(columns.stale.sum()),
-            "decisions were made while the split could not be confirmed",
+            _count(columns.fill == "mixed"),
+            "unit",
+            "with market outcomes of different fills: missing once the window has closed",
         ),
-        (
-            int(cohort.late.sum()),
-            "units were reported after their attribution window: they stay missing",
-        ),
-        (
-            int(cohort.reused.sum()),
-            "units were asked about again after their maturity: give every episode an id of its own",
-        ),
-        (
-            int((columns.fill == "mixed").sum()),
-            "units have market outcomes of different fills: they are missing once their window has closed",
-        ),
-        (
-            int(cohort.beyond.sum()),
-            "units are left out because their money is no possible amount",
-        ),
-        (
-            odd["conflicts"],
-            "outcomes contradict an earlier one of the same key: the first counts",
-        ),
+        (_count(cohort.beyond), "unit", "left out, for the money is no possible amount"),
+        (odd["conflicts"], "outcome", "contradicting an earlier one of the same key: the first counts"),
         (
             odd["stranger_outcomes"],
-            "market outcomes are of bots that made no decision in the unit: they are not counted",
+            "market outcome",
+            "not counted, for the bot made no decision in the unit",
         ),
     ]
-    said = (f"{n:,} {text}" for n, text in counted if n)
+    said = (f"{many(n, noun)} {text}" for n, noun, text in counted if n)
     return [*said, *_model_changes(experiment, columns, promotions)]
+
+
+def _count(rows: NDArray[Any]) -> int:
+    return int(np.count_nonzero(rows))
 
 
 def other_fills(columns: UnitColumns, cohort: Cohort, fill: str) -> list[str]:
     """Mature units that the report leaves out, and how to see them."""
     others = Counter(columns.fill[cohort.mature & (columns.fill != fill)].tolist())
     return [
-        f"{n:,} units with {other} fills are left out: this report judges {fill} fills;"
+        f"{many(n, 'unit')} with {other} fills left out: this report judges {fill} fills;"
         f" see them with --fill {other} (HTTP: ?fill={other})"
         for other, n in sorted(others.items())
     ]

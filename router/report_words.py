@@ -38,8 +38,12 @@ def _dollars(amount: float) -> str:
 
 
 def words_of(counts: dict[str, int]) -> str:
-    """3 parked outcomes, 1 dead letters; only what is not 0, or "nothing"."""
-    return ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n) or "nothing"
+    """3 parked outcomes, 1 dead letter; only what is not 0, or "nothing"."""
+    return ", ".join(_counted(name.replace("_", " "), n) for name, n in counts.items() if n) or "nothing"
+
+
+def _counted(plural: str, count: int) -> str:
+    return f"{count:,} {plural.removesuffix('s') if count == 1 else plural}"
 
 
 def e_text(e_value: float | None) -> str | None:

@@ -68,6 +68,7 @@ class Service:
     desk: Desk
     door: Door
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    _syncing: "asyncio.Task[None] | None" = None
     _tried: dict[str, str] = field(default_factory=dict)
     _refused: dict[str, str] = field(default_factory=dict)
     _kill_error: str = ""
@@ -96,6 +97,8 @@ class Service:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        if self._syncing is not None:
+            await asyncio.wait([self._syncing])
         await self.first_sight.flush()
         metrics.flush()
         self.desk.lineup.close()
@@ -200,7 +203,8 @@ class Service:
     async def _sync(self) -> None:
         descriptors = self.desk.journals.unsynced()
         if descriptors:
-            await asyncio.to_thread(sync_all, descriptors)
+            self._syncing = asyncio.create_task(asyncio.to_thread(sync_all, descriptors))
+            await asyncio.shield(self._syncing)
 
     async def _measure(self) -> None:
         self.desk.journals.measure()

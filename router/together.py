@@ -5,6 +5,7 @@ has to wait for something else than the arms' next run becomes a task as usual, 
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Generator, MutableSet
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 Course = Coroutine[Any, None, None]
 Awaited = asyncio.Future[Any] | None
 """What a course waits for; None: the next turn of the loop."""
+_LOG = logging.getLogger("abctl.router")
 
 
 class _Over:
@@ -25,6 +27,7 @@ class Together:
     """Of one worker. one_run: what asks arms inside of it is answered at its end, as far as a run can.
 
     A course must handle its own errors, and must not look for its task before it first waits: it has none.
+    No two may first wait for one and the same future.
     """
 
     def __init__(self, one_run: Callable[[], AbstractContextManager[None]]) -> None:
@@ -54,6 +57,9 @@ def _step(course: Course) -> Awaited | _Over:
     try:
         awaited: Awaited = course.send(None)
     except StopIteration:
+        return _OVER
+    except Exception:  # noqa: BLE001 - one that broke its promise must not take the others with it
+        _LOG.exception("a request that was begun with others failed")
         return _OVER
     return awaited
 

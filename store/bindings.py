@@ -69,6 +69,7 @@ class _Question(NamedTuple):
     unit: str
     now_us: int
     ttl_s: int
+    asked_s: float
     answer: "asyncio.Future[Seen | None]"
 
 
@@ -103,17 +104,17 @@ class RedisFirstSight:
         if not self._may_ask():
             return None
         answer: asyncio.Future[Seen | None] = asyncio.get_running_loop().create_future()
-        self._questions.append(_Question(experiment, unit, now_us, ttl_s, answer))
+        self._questions.append(_Question(experiment, unit, now_us, ttl_s, self._monotonic_s(), answer))
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await answer
 
     async def _ask(self) -> None:
-        """Until nobody waits; a silence is the answer to all of them."""
-        while self._questions:
-            asked = [self._questions.popleft() for _ in range(min(TOLD_AT_ONCE, len(self._questions)))]
+        """Until nobody waits; a silence is the answer to all of them, and to who has waited long enough."""
+        while asked := self._next_questions():
             try:
-                said = await self._said(asked)
+                async with asyncio.timeout(TIMEOUT_S):
+                    said = await self._said(asked)
             except _SILENCE:
                 self._went_silent()
                 asked += self._all_questions()
@@ -122,8 +123,17 @@ class RedisFirstSight:
                 _refuse(asked + self._all_questions(), error)
                 raise
             for question, seen in zip(asked, said, strict=True):
-                if not question.answer.done():
-                    question.answer.set_result(seen)
+                _answer(question, seen)
+
+    def _next_questions(self) -> list[_Question]:
+        next_: list[_Question] = []
+        while self._questions and len(next_) < TOLD_AT_ONCE:
+            question = self._questions.popleft()
+            if self._monotonic_s() - question.asked_s > TIMEOUT_S:
+                _answer(question, None)
+            else:
+                next_.append(question)
+        return next_
 
     def _all_questions(self) -> list[_Question]:
         waiting = list(self._questions)
@@ -136,13 +146,12 @@ class RedisFirstSight:
             for one in asked:
                 known = keys.binding(one.experiment, one.unit), keys.vouched(one.experiment)
                 client.eval(_ASK, len(known), *known, str(one.now_us), one.ttl_s)
-            replies = await pipe.execute()
+            replies = await pipe.execute(raise_on_error=False)
+        if all(isinstance(reply, RedisError) for reply in replies):
+            raise replies[0]
         self._is_silent, self._ask_at_s = False, 0.0
         believes = self._monotonic_s() >= self._believe_at_s
-        return [
-            Seen(one.now_us, bool(vouched) and believes) if held is None else Seen(int(held), bool(vouched))
-            for one, (held, vouched) in zip(asked, replies, strict=True)
-        ]
+        return [_seen(one, reply, believes=believes) for one, reply in zip(asked, replies, strict=True)]
 
     def _may_ask(self) -> bool:
         now_s = self._monotonic_s()
@@ -203,6 +212,25 @@ class RedisFirstSight:
         if self._hanging_up is not None:
             await self._hanging_up
         await self._redis.aclose()
+
+
+def _seen(question: _Question, reply: Any, *, believes: bool) -> Seen | None:
+    """What Redis says of a unit; None where it holds something else under the unit's key."""
+    if isinstance(reply, RedisError):
+        _LOG.warning("Redis holds no start of unit %r where it should: %s", question.unit, reply)
+        return None
+    held, vouched = reply
+    if held is None:
+        return Seen(question.now_us, bool(vouched) and believes)
+    if not held.isdigit():
+        _LOG.warning("Redis holds %r as the start of unit %r: remove that key", held, question.unit)
+        return None
+    return Seen(int(held), bool(vouched))
+
+
+def _answer(question: _Question, seen: Seen | None) -> None:
+    if not question.answer.done():
+        question.answer.set_result(seen)
 
 
 def _refuse(asked: list[_Question], error: BaseException) -> None:

@@ -12,12 +12,13 @@ other: reading goes on at the next whole frame.
 import fcntl
 import os
 import struct
+import time
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from store.errors import JournalFull, RecordTooLarge
 from store.locks import is_locked
@@ -26,6 +27,10 @@ _MAGIC = b"abj1"
 _HEADER = struct.Struct("<4sII")
 SEGMENT_BYTES = 8 << 20
 MAX_PAYLOAD_BYTES = 4 << 20
+_WRITING_S = 0.02
+"""A file that changed less long ago may still be written: what ends too early there may just come."""
+_CLOSED = -1
+"""No file: whoever writes after the end gets an error, not somebody else's file."""
 
 
 class Frame(NamedTuple):
@@ -110,6 +115,7 @@ class Journal:
         self.position = 0
         self._segment_start = 0
         self._dirty = False
+        self._broken = ""
         self._ended: list[int] = []
         self._lock_fd, self._fd = _made(folder)
         self._folder = folder
@@ -119,10 +125,14 @@ class Journal:
         return self._append(_framed(payload))
 
     def append_all(self, payloads: Iterable[bytes]) -> int:
-        """The same for several records: all of them or none."""
+        """The same for several records, with one write. Where the disk ends in it the first of them may stay,
+        for a reader may have passed them on; it raises all the same, so send all of them again.
+        """
         return self._append(b"".join(map(_framed, payloads)))
 
     def _append(self, data: bytes) -> int:
+        if self._broken:
+            raise JournalFull(self._broken)
         self._check_quota(len(data))
         if self.position - self._segment_start >= self._segment_bytes:
             self._roll()
@@ -145,10 +155,8 @@ class Journal:
     def take_unsynced(self) -> list[int]:
         """Descriptors to sync in this order, in another thread, and to close: of files with unsynced records,
         and of the folder where a segment is new. None twice."""
-        taken, self._ended = self._ended, []
-        if self._dirty:
-            taken.append(os.dup(self._fd))
-            self._dirty = False
+        current = [os.dup(self._fd)] if self._dirty else []
+        taken, self._ended, self._dirty = [*self._ended, *current], [], False
         return taken
 
     def close(self) -> None:
@@ -156,13 +164,16 @@ class Journal:
         self.sync()
         os.close(self._fd)
         os.close(self._lock_fd)
+        self._fd = self._lock_fd = _CLOSED
 
     def _check_quota(self, more_bytes: int) -> None:
-        """A full one ends its segment: only finished ones are deleted, and SQL may hold this one already."""
+        """A full one ends its segment, unless there is little in it: only finished ones are deleted, and SQL
+        may hold this one already.
+        """
         try:
             self._quota.check(more_bytes)
         except JournalFull:
-            if self.position > self._segment_start:
+            if self.position - self._segment_start > self._segment_bytes // 8:
                 self._roll()
             raise
 
@@ -172,8 +183,20 @@ class Journal:
         except OSError as error:
             raise JournalFull(f"the journal cannot be written: {error.strerror}; free disk space") from error
         if written != len(data):
-            os.ftruncate(self._fd, self.position - self._segment_start)
+            self._keep_whole(data[:written])
             raise JournalFull("the journal's disk is full; free disk space")
+
+    def _keep_whole(self, data: bytes) -> None:
+        """Of what was written before the disk ended: whole frames stay, for they may be on their way."""
+        kept = _whole_bytes(data, 0)
+        try:
+            os.ftruncate(self._fd, self.position - self._segment_start + kept)
+        except OSError as error:
+            self._broken = f"the journal's end is damaged: {error.strerror}; free disk space and restart"
+            raise JournalFull(self._broken) from error
+        self.position += kept
+        self._quota.used_bytes += kept
+        self._dirty = self._dirty or kept > 0
 
     def _roll(self) -> None:
         """Goes on in a new segment; where that fails the old one stays as it is.
@@ -181,8 +204,12 @@ class Journal:
         No decision waits for the disk here: both segments and their folder are synced when it is time for it.
         """
         try:
-            fresh = _open_segment(self._folder, self.position)
             folder = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fresh = _open_segment(self._folder, self.position)
+            except OSError:
+                os.close(folder)
+                raise
         except OSError as error:
             raise JournalFull(
                 f"the journal cannot begin a segment: {error.strerror}; free disk space"
@@ -272,14 +299,35 @@ def read_from(folder: Path, position: int, limit_bytes: int) -> bytes:
         return b""
     with segment_path(folder, starts[-1]).open("rb") as file:
         file.seek(position - starts[-1])
-        data = file.read(limit_bytes)
-        whole = _whole_bytes(data)
-        if whole == 0 and len(data) == limit_bytes:
-            data += file.read()
-            whole = _whole_bytes(data)
+        data, whole = _read_whole(file, limit_bytes)
     if whole == 0 and data and _is_finished(folder, starts[-1]):
         return _rest_of(folder, starts[-1], position)
     return data[:whole]
+
+
+def _read_whole(file: BinaryIO, limit_bytes: int) -> tuple[bytes, int]:
+    """What was read, and how much of it is whole frames, and damaged ones between them."""
+    data = file.read(limit_bytes)
+    whole = _whole_bytes(data, 0)
+    if whole == len(data):
+        return data, whole
+    data = _completed(file, data, whole)
+    if _stop_of(data, whole) is not None:
+        return data, _whole_bytes(data, whole)
+    if _is_cut(data, whole) and time.time() - os.fstat(file.fileno()).st_mtime < _WRITING_S:
+        return data, whole
+    found = _next_whole(data, whole + 1)
+    return data, whole if found is None else _whole_bytes(data, found)
+
+
+def _completed(file: BinaryIO, data: bytes, at: int) -> bytes:
+    """With the rest of a frame that the read has cut off, as far as the file has it."""
+    while _is_cut(data, at):
+        more = file.read(max(_HEADER.size, _claimed_stop(data, at) - len(data)))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _rest_of(folder: Path, start: int, position: int) -> bytes:
@@ -287,19 +335,42 @@ def _rest_of(folder: Path, start: int, position: int) -> bytes:
     with segment_path(folder, start).open("rb") as file:
         file.seek(position - start)
         data = file.read()
-    return data[: _whole_bytes(data)] or data
+    last = 0
+    while (stop := _stop_of(data, last) or _next_whole(data, last + 1)) is not None:
+        last = stop
+    return data[:last] or data
 
 
 def _is_finished(folder: Path, start: int) -> bool:
     return segment_starts(folder)[-1] > start or not is_owned(folder)
 
 
-def _whole_bytes(data: bytes) -> int:
-    """How many bytes of a read are whole frames, and damaged ones between them."""
-    last = 0
-    while (stop := _stop_of(data, last) or _next_whole(data, last + 1)) is not None:
+def _whole_bytes(data: bytes, last: int) -> int:
+    """Where whole frames from `last` on end, and damaged ones between them.
+
+    What the read may have cut off is not looked into: a payload can hold what looks like a frame.
+    """
+    while (stop := _stop_of(data, last)) is not None or not _is_cut(data, last):
+        stop = stop or _next_whole(data, last + 1)
+        if stop is None:
+            return last
         last = stop
     return last
+
+
+def _is_cut(data: bytes, offset: int) -> bool:
+    """Whether a frame begins here and ends behind the data."""
+    if len(data) - offset < _HEADER.size:
+        return _MAGIC.startswith(data[offset : offset + len(_MAGIC)])
+    magic, length, _ = _HEADER.unpack_from(data, offset)
+    return bool(magic == _MAGIC and length <= MAX_PAYLOAD_BYTES and _claimed_stop(data, offset) > len(data))
+
+
+def _claimed_stop(data: bytes, offset: int) -> int:
+    """Where the frame ends, if its header is right; where the header ends while it is not whole."""
+    if len(data) - offset < _HEADER.size:
+        return offset + _HEADER.size
+    return offset + _HEADER.size + int(_HEADER.unpack_from(data, offset)[1])
 
 
 def is_owned(folder: Path) -> bool:

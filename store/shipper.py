@@ -71,13 +71,13 @@ class Shipper:
     def _ship_one(self, route: Route) -> int:
         missing = journal.next_of(route.folder, route.position) - route.position
         data = journal.read_from(route.folder, route.position + missing, SHIPMENT_BYTES)
-        if not data:
+        if not data and not missing:
             return 0
         shipment = Shipment(route.folder.name, route.position, data, missing)
         entry_id = self._stream.add(shipment)
         route.position = shipment.stop
         route.in_flight.append((entry_id, route.position))
-        return len(data)
+        return len(data) + missing
 
     def _settle_one(self, route: Route, mark: int, first: str | None) -> None:
         route.in_flight = [(i, stop) for i, stop in route.in_flight if stop > mark]

@@ -12,6 +12,7 @@ from router.lineup import Lineup
 from router.pace import KEPT_S, Pace
 from router.serving import Answer, Silence
 from router.station import EJECTED, ROWS_MAX, TOO_LATE
+from router.together import Together
 
 WIDTH = MARKET_V1.width
 
@@ -225,3 +226,26 @@ def test_removing_an_arm_answers_what_waits():
         return await answer
 
     assert asyncio.run(ask()).reason == "fallback:starting"
+
+
+def test_a_backlog_has_one_run_a_turn_however_many_begin_together():
+    """Each run that is made at once takes the place of the one that was scheduled, and adds none."""
+    arm, runs = Arm(), []
+    lineup = lineup_of(base=arm)
+
+    async def ask():
+        await lineup.ask("base", history(0.5), None)
+
+    async def turns():
+        together, tasks = Together(lineup.one_run), set()
+        for _ in range(40 * ROWS_MAX):
+            together.put(ask(), tasks)
+        for _ in range(12):
+            before = len(arm.runs)
+            together.put(ask(), tasks)
+            await asyncio.sleep(0)
+            runs.append(len(arm.runs) - before)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(turns())
+    assert max(runs) <= 2

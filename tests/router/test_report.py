@@ -251,7 +251,7 @@ def test_a_unit_that_is_complete_only_after_its_window_stays_missing_and_is_coun
     store_all(engine, [market("u", 5, bot="second", received_at_us=START_US + SPAN_US + 1)], "later")
     report = build_report(engine, "main", 7, LATER_US)
     assert report["excluded"]["late"] == 1
-    assert any("after their attribution window: they stay missing" in w for w in report["warnings"])
+    assert any("1 unit reported after the attribution window" in w for w in report["warnings"])
     assert arm_counts(engine, LATER_US) == {"missing": 1}
 
 
@@ -267,7 +267,7 @@ def test_a_unit_that_is_asked_about_after_its_maturity_is_counted_as_reused_and_
     report = build_report(engine, "main", 7, LATER_US)
     assert report["excluded"]["reused"] == 1
     assert report["arms"]["base"]["units"] == 2
-    assert any("asked about again after their maturity" in w for w in report["warnings"])
+    assert any("asked about again after maturity" in w for w in report["warnings"])
 
 
 @pytest.mark.parametrize("fill", ["live", "replay"])
@@ -337,7 +337,7 @@ def test_money_of_a_bot_that_did_not_decide_is_kept_and_not_counted(engine):
     report = build_report(engine, "main", 7, LATER_US)
     assert (report["arms"]["base"]["mature"], report["arms"]["base"]["pnl_usd"]) == (1, 5e-06)
     assert (report["fill"], report["excluded"]["stranger_outcomes"]) == ("live", 1)
-    assert any("made no decision in the unit" in w for w in report["warnings"])
+    assert any("the bot made no decision in the unit" in w for w in report["warnings"])
     store_all(engine, [decision(2, "u", bot="typo")], "k")
     assert build_report(engine, "main", 7, LATER_US)["excluded"]["stranger_outcomes"] == 0
 
@@ -388,7 +388,7 @@ def test_conflicts_are_counted_and_named(engine):
     )
     report = build_report(engine, "main", 7, LATER_US)
     assert report["excluded"]["conflicts"] == 1
-    assert any("contradict an earlier one" in w for w in report["warnings"])
+    assert any("contradicting an earlier one" in w for w in report["warnings"])
     assert report["arms"]["base"]["pnl_usd"] == 5e-06
 
 

@@ -155,3 +155,21 @@ def test_a_course_that_ends_at_once_is_over():
 
     asyncio.run(turn())
     assert (said, tasks) == (["said"], set())
+
+
+def test_a_course_that_breaks_its_promise_costs_no_other():
+    work, tasks, said = Work(), set(), []
+
+    async def course(number):
+        if number == 1:
+            raise ValueError("a fault of ours")
+        said.append((number, await work.ask()))
+
+    async def turn():
+        together = Together(work.one_run)
+        for number in range(3):
+            together.put(course(number), tasks)
+        await asyncio.sleep(0)
+
+    asyncio.run(turn())
+    assert said == [(0, "answered"), (2, "answered")]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from stats.errors import DesignError
 from stats.report import Design, History, report
@@ -229,6 +230,21 @@ def test_srm_alarm_comes_first():
     found = ask(alternating(600, [1_000_000, 1_100_000, -200_000], [-900_000, 1_000_000]), stages=stages)
     assert found.srm.alarm and found.verdict.verdict == "cannot say: assignment is broken"
     assert found.stages[0].srm_p < 1e-6
+
+
+@pytest.mark.parametrize(("counts", "alarm"), [((44_700, 45_489), True), ((45_000, 45_189), False)])
+def test_a_log_that_was_whole_before_anybody_looked_is_judged_at_one_look(counts, alarm):
+    stages = (Stage(version=1, weights=(0.5, 0.5), counts=counts, started_us=0),)
+    often, once = (ask(noisy(), replace(DESIGN, looked_at=at), stages=stages) for at in ("often", "once"))
+    assert (often.srm.alarm, once.srm.alarm) == (False, alarm)
+    assert once.srm.p == pytest.approx(chisquare(counts).pvalue)
+    assert ("chi-square at one look" in once.verdict.reason) == alarm
+    nothing = ask(Units.empty(), replace(DESIGN, looked_at="once"), stages=())
+    assert (nothing.srm.alarm, nothing.srm.p) == (False, 1.0)
+
+
+def noisy():
+    return alternating(200, noise(100, 1), noise(100, 2))
 
 
 def test_a_clean_ramp_raises_no_srm_alarm():

@@ -51,6 +51,50 @@ def test_where_nobody_vouches_for_this_run_nothing_is_sure(server_url, redis_tok
     assert asyncio.run(asked(server_url, (redis_token, "u", 40, 60))) == [Seen(10, True)]
 
 
+@pytest.mark.parametrize("spoil", ["text", "list"])
+def test_what_somebody_else_wrote_under_a_key_costs_that_unit_alone(server_url, redis_token, spoil):
+    vouch(server_url, redis_token)
+    with redis.Redis.from_url(server_url) as client:
+        key = keys.binding(redis_token, "bad")
+        client.set(key, "garbage") if spoil == "text" else client.lpush(key, "x")
+
+    async def ask():
+        sight = RedisFirstSight(server_url)
+        try:
+            units = ("u", "bad", "v")
+            found = await asyncio.gather(*(sight.first_seen(redis_token, u, 10, 60) for u in units))
+            return [*found, await sight.first_seen(redis_token, "w", 20, 60)]
+        finally:
+            await sight.close()
+
+    assert asyncio.run(ask()) == [Seen(10, True), None, Seen(10, True), Seen(20, True)]
+
+
+def test_a_slow_server_keeps_nobody_longer_than_said(server_url, redis_token, monkeypatch):
+    """Each reply comes just in time; the pipeline, and who waits behind it, have one time in all."""
+    said = RedisFirstSight._said
+
+    async def slowly(self, asked):
+        for _ in asked:
+            await asyncio.sleep(TIMEOUT_S / 3)
+        return await said(self, asked)
+
+    async def ask():
+        sight = RedisFirstSight(server_url)
+        monkeypatch.setattr(RedisFirstSight, "_said", slowly)
+        began_s = time.monotonic()
+        try:
+            units = (f"u{n}" for n in range(256))
+            found = await asyncio.gather(*(sight.first_seen(redis_token, u, 10, 60) for u in units))
+            return found, time.monotonic() - began_s
+        finally:
+            await sight.close()
+
+    found, took_s = asyncio.run(ask())
+    assert found == [None] * 256
+    assert took_s < 10 * TIMEOUT_S
+
+
 def test_nobody_answers_in_time(tmp_path):
     began_s = time.monotonic()
     assert asyncio.run(asked(f"unix://{tmp_path / 'nobody.sock'}", ("main", "u", 10, 60))) == [None]

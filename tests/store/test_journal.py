@@ -126,6 +126,101 @@ def test_several_records_are_written_all_or_none(root):
     one.close()
 
 
+def test_whole_records_of_a_short_write_stay_and_nothing_behind_them_is_lost(root, monkeypatch):
+    """A shipper may have read them before the rest was cut off: nothing else may come in their place."""
+    one, folder = Journal(root / "e" / "j", quota(root)), root / "e" / "j"
+    first, second = frame_bytes(b"a" * 20), frame_bytes(b"b" * 20)
+    write = os.write
+    monkeypatch.setattr(journal.os, "write", lambda fd, data: write(fd, data[: len(first) + 9]))
+    with pytest.raises(JournalFull):
+        one.append_all([b"a" * 20, b"b" * 20])
+    monkeypatch.undo()
+    assert one.position == journal.end_of(folder) == len(first)
+    one.append_all([b"a" * 20, b"b" * 20])
+    assert [f.payload for f in everything(folder)] == [b"a" * 20, b"a" * 20, b"b" * 20]
+    assert one.position == journal.end_of(folder) == 2 * len(first) + len(second)
+    one.close()
+
+
+def test_a_segment_that_cannot_begin_leaves_the_old_one_the_last(root, monkeypatch):
+    one, folder = Journal(root / "e" / "j", quota(root), segment_bytes=50), root / "e" / "j"
+    one.append(b"a" * 60)
+    opened = os.open
+
+    def no_folder(path, flags, *mode):
+        if path == folder:
+            raise OSError(24, "Too many open files")
+        return opened(path, flags, *mode)
+
+    before = open_files()
+    monkeypatch.setattr(journal.os, "open", no_folder)
+    with pytest.raises(JournalFull):
+        one.append(b"b")
+    monkeypatch.undo()
+    assert journal.segment_starts(folder) == [0]
+    assert open_files() == before
+    one.append(b"c")
+    assert [f.payload for f in everything(folder)] == [b"a" * 60, b"c"]
+    one.close()
+
+
+def open_files():
+    """How many this process has, where the system says it."""
+    held = Path("/proc/self/fd")
+    return len(list(held.iterdir())) if held.is_dir() else 0
+
+
+@pytest.mark.parametrize("limit", range(20, 140))
+def test_a_read_that_ends_inside_a_record_never_looks_into_it(root, limit):
+    """A state holds bytes that a caller chose: they may look like a record."""
+    one, folder = Journal(root / "e" / "j", quota(root)), root / "e" / "j"
+    payloads = [b"first", b"x" * 10 + frame_bytes(b"") + b"y" * 30, b"last"]
+    for payload in payloads:
+        one.append(payload)
+    position, found = 0, []
+    while data := journal.read_from(folder, position, limit):
+        found += [frame.payload for frame in frames(data, position)]
+        position += len(data)
+    assert found == payloads
+    one.close()
+
+
+def test_what_could_not_be_taken_for_the_disk_is_taken_later(root, monkeypatch):
+    one = Journal(root / "e" / "j", quota(root), segment_bytes=50)
+    for payload in (b"a" * 60, b"b"):
+        one.append(payload)
+    monkeypatch.setattr(journal.os, "dup", lambda fd: (_ for _ in ()).throw(OSError(24, "too many")))
+    with pytest.raises(OSError, match="too many"):
+        one.take_unsynced()
+    monkeypatch.undo()
+    taken = one.take_unsynced()
+    assert len(taken) == 3, "the old segment, the folder, the new segment"
+    assert one.take_unsynced() == []
+    for descriptor in taken:
+        os.close(descriptor)
+    one.close()
+
+
+def test_a_quota_that_stays_full_makes_no_segment_a_refusal(root):
+    limit = quota(root, 10_000)
+    one = Journal(root / "e" / "j", limit, segment_bytes=8_000)
+    one.append(b"x" * 3_000)
+    for _ in range(50):
+        with pytest.raises(JournalFull):
+            one.append(b"y" * 7_000)
+        one.append(b"z")
+    assert len(journal.segment_starts(root / "e" / "j")) == 2
+    one.close()
+
+
+def test_after_the_end_nothing_is_written_anywhere(root):
+    one = Journal(root / "e" / "j", quota(root))
+    one.append(b"a")
+    one.close()
+    with pytest.raises(JournalFull, match="cannot be written"):
+        one.append(b"b")
+
+
 def test_a_full_quota_ends_the_segment_so_that_it_can_go(root):
     """Many journals, each with a segment that SQL holds and that is not full, must not stay full for ever."""
     shared = quota(root, 1_000)

@@ -140,6 +140,21 @@ class TestSeams:
         assert second == lost[-1].stop
         one.close()
 
+    def test_a_crash_that_left_nothing_of_the_newest_segment_is_named_and_the_journal_ends(self, node):
+        """Its name was on the disk, and neither its bytes nor the end of the one before."""
+        one = node.journal("one", 2_000)
+        node.write(one, range(14))
+        folder = node.root / node.key / "one"
+        one.close()
+        first, last = journal.segment_starts(folder)
+        os.truncate(journal.segment_path(folder, first), last - 30)
+        os.truncate(journal.segment_path(folder, last), 0)
+        node.carry()
+        node.shipper.settle()
+        assert (node.lag(), folder.exists()) == (0, False)
+        assert node.dead() != []
+        assert len(node.ids()) > 0
+
     def test_shipments_come_again_and_out_of_order(self, node):
         one = node.journal("one")
         node.write(one, range(30))

@@ -9,7 +9,7 @@ from pathlib import Path
 from trials.cells import Cell, Outcome, allowed, outcome, power, section_5, variations
 
 PAGE = Path(__file__).parents[3] / "docs" / "simulation.md"
-HEAD = ("cell", "up", "down", "either", "covered", "days", "named: up", "down", "days")
+HEAD = ("cell", "up", "down", "either", "covered", "days", "named: up", "down", "days", "fixed: up")
 
 
 def main() -> None:
@@ -49,6 +49,7 @@ def row(cell: Cell, found: Outcome) -> tuple[str, ...]:
         f"{found.named_up:.3f}",
         f"{found.named_down:.3f}",
         f"{found.named_days:.1f}",
+        f"{found.fixed_up:.3f}",
     )
 
 

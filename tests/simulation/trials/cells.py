@@ -14,6 +14,7 @@ from stats.hybrid import Hybrid, crosses, hybrid, surprises
 from stats.scale import rate_variance, rho_of
 from stats.scores import Scores
 from stats.sequence import Look
+from stats.special import normal_quantile
 from trials.world import Drawn, World, drawn
 
 ALPHA = 0.05
@@ -41,7 +42,7 @@ class Cell:
 class Outcome:
     """Shares of the runs. up, down: an alarm at any look, and its side. covered: the interval at the first
     alarm, or at the end, holds the truth. days: until the first alarm, or all. named_up, named_down,
-    named_days: the same of the hybrid.
+    named_days: the same of the hybrid. fixed_up: of a test at the last look alone.
     """
 
     runs: int
@@ -52,6 +53,7 @@ class Outcome:
     named_up: float
     named_down: float
     named_days: float
+    fixed_up: float
 
     @property
     def alarms(self) -> float:
@@ -78,6 +80,7 @@ def outcome(cell: Cell, runs: int) -> Outcome:
         named_up=sum(stop.side > 0 for stop in named) / runs,
         named_down=sum(stop.side < 0 for stop in named) / runs,
         named_days=sum(stop.days for stop in named) / runs,
+        fixed_up=sum(one.fixed_up for one in found) / runs,
     )
 
 
@@ -92,6 +95,7 @@ class _Run:
     ours: _Stop
     named: _Stop
     covered: bool
+    fixed_up: bool
 
 
 def _run(cell: Cell, run: Drawn) -> _Run:
@@ -109,7 +113,9 @@ def _run(cell: Cell, run: Drawn) -> _Run:
     half = look.half_width(pair.rho, ALPHA)
     truth = world.effect if cell.metric == "decisions" else _unit_effect(cell, scores)
     ours = _stop(path, place if stops else None, world)
-    return _Run(ours, _named(path, world, pair.rho), abs(look.effect - truth) <= half)
+    last = path[-1]
+    fixed_up = last.effect > normal_quantile(1.0 - ALPHA / 2.0) * last.error
+    return _Run(ours, _named(path, world, pair.rho), abs(look.effect - truth) <= half, fixed_up)
 
 
 def _unit_effect(cell: Cell, scores: Scores) -> float:
