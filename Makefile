@@ -29,7 +29,7 @@ chaos: setup
 vectors: setup
 	PYTHONPATH=tests/vectors $(BIN)/python -m replay $(DIR)
 
-# Every cell of the simulation with 4,000 runs, into docs/simulation.md: an hour on two cores.
+# Every cell of the simulation with 4,000 runs, into docs/simulation.md: about 25 minutes on two cores.
 sim-full: setup
 	PYTHONPATH=tests/simulation $(BIN)/python -m trials --write $(ARGS)
 

@@ -10,7 +10,8 @@ from cli.options import DataDirOption, JsonOption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.foreign import Foreign, Gathered, Terms
+    from router.foreign import Foreign
+    from router.foreign_rows import Gathered, Terms
     from store.records import Experiment
 
 Shape = dict[str, Any]
@@ -27,8 +28,9 @@ def import_log(
         list[str],
         typer.Option(
             "--map",
-            help="FIELD=COLUMN; repeat it. Fields: unit, arm (both needed), won, pnl_usd (one needed),"
-            " stake_usd, fee_usd, bot, decided_at, settled_at, propensity.",
+            help="FIELD=COLUMN; repeat it. Fields: unit, arm (both needed), won or win, pnl_usd (one"
+            " needed), stake_usd, fee_usd, market, bot, decision_id, action, started_at, decided_at,"
+            " settled_at, propensity.",
         ),
     ],
     treatments: Annotated[
@@ -69,7 +71,9 @@ def import_log(
     --control gate_30 --treatment gate_40 --share gate_40=0.5 --at 2026-01-05T00:00:00Z
     """
     from cli.failures import Refused
-    from router.foreign import all_of, foreign_of, good_of
+    from router.foreign import foreign_of
+    from router.foreign_rows import all_of, good_of
+    from store.clock import wall_clock_us
     from store.errors import BadForeignLog
     from store.foreign_log import rows_of
 
@@ -77,8 +81,8 @@ def import_log(
     try:
         terms = _terms(experiment, maps, words, _pairs("--share", shares or []), renames or [], at, time_unit)
         rows = rows_of(log, set(terms.columns.values()))
-        found = good_of(rows, terms) if skip_bad else all_of(rows, terms)
-        made = _experiment(terms, metric, unit_kind, found.rows[0].at_us)
+        found = (good_of if skip_bad else all_of)(rows, terms, wall_clock_us())
+        made = _experiment(terms, metric, unit_kind, found.rows[0].start_us)
         foreign = foreign_of(made, found.rows, _actor())
         is_new = _stored(log, terms, made, foreign, data_dir)
     except BadForeignLog as error:
@@ -105,10 +109,10 @@ def _terms(
     at: str | None,
     time_unit: Literal["s", "ms", "us"] | None,
 ) -> "Terms":
-    from router.foreign import Field, Terms, Wanted
-    from router.instants import instant_us
+    from router.foreign_cells import Field, Wanted
+    from router.foreign_rows import Terms
 
-    columns = _pairs("--map", maps)
+    columns = _columns(maps)
     known = get_args(Field)
     if unknown := sorted(columns.keys() - set(known)):
         raise typer.BadParameter(f"--map {unknown[0]}: fields are {', '.join(known)}")
@@ -116,8 +120,8 @@ def _terms(
         raise typer.BadParameter(f"--map {lacking[0]}=COLUMN is missing")
     if not columns.keys() & {"won", "pnl_usd"}:
         raise typer.BadParameter("map won or pnl_usd: without an outcome nothing can be judged")
-    if "decided_at" not in columns and at is None:
-        raise typer.BadParameter("map decided_at, or give --at: the time of all rows")
+    if not columns.keys() & {"decided_at", "started_at"} and at is None:
+        raise typer.BadParameter("map decided_at or started_at, or give --at: the time of all rows")
     names = _pairs("--name", renames)
     arms = {word: names.get(word, word) for word in words}
     if len(arms) < len(words) or len(set(arms.values())) < len(words):
@@ -128,9 +132,28 @@ def _terms(
         columns=wanted,
         arms=arms,
         shares=_shares(arms, shares, "propensity" in columns),
-        at_us=None if at is None else _checked(lambda: instant_us(at, "--at")),
+        at_us=None if at is None else _moment(at),
         time_unit=time_unit,
     )
+
+
+def _columns(maps: list[str]) -> dict[str, str]:
+    """Which column says what. win is another spelling of won."""
+    columns = _pairs("--map", maps)
+    if "win" in columns and "won" not in columns:
+        columns["won"] = columns.pop("win")
+    return columns
+
+
+def _moment(at: str) -> int:
+    from cli.failures import Refused
+    from router.instants import instant_us
+    from store.clock import wall_clock_us
+
+    at_us = _checked(lambda: instant_us(at, "--at"))
+    if at_us > wall_clock_us():
+        raise Refused(f"--at {at} is yet to come: give the time of the log")
+    return at_us
 
 
 def _shares(arms: dict[str, str], given: dict[str, str], is_logged: bool) -> dict[str, float] | None:
@@ -210,9 +233,10 @@ def _stored(log: Path, terms: "Terms", made: "Experiment", foreign: "Foreign", d
     from store.foreign_log import digest_of
     from store.imported import Import, store_import
 
-    facts = {"file": log.name, "digest": digest_of(log), "terms": terms, "experiment": made}
-    detail = msgspec.json.encode(facts).decode()
-    digest = blake2b(detail.encode(), digest_size=16).hexdigest()
+    facts = {"sha256": digest_of(log), "terms": terms, "experiment": made}
+    read = msgspec.json.encode(facts)
+    digest = blake2b(read, digest_size=16).hexdigest()
+    detail = msgspec.json.encode({"file": log.name, "journal": f"import-{digest}", **facts}).decode()
     progress, engine = Progress(), opened_engine(read_settings(data_dir=data_dir))
     what = Import(
         experiment=made,
@@ -229,6 +253,8 @@ def _stored(log: Path, terms: "Terms", made: "Experiment", foreign: "Foreign", d
 
 
 def _told(made: "Experiment", foreign: "Foreign", found: "Gathered", is_new: bool) -> Shape:
+    from router.splits import rfc3339
+
     return {
         "schema": SCHEMA,
         "experiment": made.key,
@@ -236,9 +262,13 @@ def _told(made: "Experiment", foreign: "Foreign", found: "Gathered", is_new: boo
         "rows": len(found.rows),
         "rows_left_out": len(found.bad),
         "left_out": found.bad[:_SHOWN],
+        "rows_without_time": sum(not row.has_time for row in found.rows),
+        "rows_without_outcome": len(found.rows) - foreign.outcomes,
+        "started_at": rfc3339(made.created_at_us),
         "units": foreign.units,
         "outcomes": foreign.outcomes,
         "units_without_outcome": foreign.without_outcome,
+        "units_of_two_arms": foreign.of_two_arms,
         "split_versions": len(foreign.splits),
         "metric": made.metric,
     }
@@ -246,6 +276,7 @@ def _told(made: "Experiment", foreign: "Foreign", found: "Gathered", is_new: boo
 
 def _show(told: Shape, as_json: bool) -> None:
     from cli.terminal import paragraph, print_json
+    from stats.words import many
 
     if as_json:
         print_json(told)
@@ -253,11 +284,30 @@ def _show(told: Shape, as_json: bool) -> None:
     units = ", ".join(f"{arm} {count:,}" for arm, count in sorted(told["units"].items()))
     done = "imported" if told["is_new"] else "was imported before; nothing changed"
     paragraph(
-        f"Experiment {told['experiment']} {done}: {told['rows']:,} rows, units {units};"
-        f" {told['outcomes']:,} outcomes, {told['units_without_outcome']:,} units without one."
+        f"Experiment {told['experiment']} {done}: {many(told['rows'], 'row')}, units {units};"
+        f" {many(told['outcomes'], 'outcome')}, {many(told['units_without_outcome'], 'unit')} without one."
     )
-    if told["rows_left_out"]:
-        paragraph(f"! {told['rows_left_out']:,} rows left out:", "yellow")
-        for line in told["left_out"]:
-            paragraph(f"! {line}", "yellow")
+    for warning in _warnings(told):
+        paragraph(f"! {warning}", "yellow")
     paragraph(f"Read it: abctl report --experiment {told['experiment']}", "dim")
+
+
+def _warnings(told: Shape) -> list[str]:
+    """What a reader of the report must know of the log."""
+    from stats.words import many
+
+    found = list[str]()
+    timeless = told["rows_without_time"]
+    if timeless == told["rows"]:
+        found.append(
+            f"No row has a time: all are of one moment, {told['started_at']} (--at). Days, stages, curves,"
+            " pace, --days and --as-of mean nothing for this experiment."
+        )
+    elif timeless:
+        found.append(f"{many(timeless, 'row')} without a time: taken as of --at.")
+    if told["units_of_two_arms"]:
+        units = many(told["units_of_two_arms"], "unit")
+        found.append(f"{units} of two arms: counted under the first; above 1% of them nothing is judged.")
+    if told["rows_left_out"]:
+        found += [f"{many(told['rows_left_out'], 'row')} left out, such as:", *told["left_out"]]
+    return found

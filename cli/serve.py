@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -75,14 +76,15 @@ def serve(
 class Interruption:
     """The first signal to end before there is anything to stop in order: what was opened is closed.
 
-    Later ones do not disturb that. Python swallows what is raised in the callback of a weak reference, as
-    imports have them: `check` raises it again.
+    Later ones do not disturb that. Python swallows what is raised in a finalizer or in the callback of a weak
+    reference, as imports and connections have them: it is not a fault to print, and `check` raises it again.
     """
 
     was_asked: bool = False
 
     def listen(self) -> None:
         """From here on; `nohup` stays in force."""
+        sys.unraisablehook = self._on_swallowed
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
@@ -97,6 +99,10 @@ class Interruption:
         if not self.was_asked:
             self.was_asked = True
             raise SystemExit(0)
+
+    def _on_swallowed(self, fault: "sys.UnraisableHookArgs") -> None:
+        if not (self.was_asked and isinstance(fault.exc_value, SystemExit)):
+            sys.__unraisablehook__(fault)
 
 
 def _announce(supervisor: "Supervisor", url: str, place: "DataDir") -> None:

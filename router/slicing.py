@@ -45,12 +45,12 @@ def _family(experiment: Experiment) -> Callable[[str], str]:
             named = None if pattern is None else read_unit(pattern, unit)
         except BadStartedAt:  # a name that the pattern reads wrongly still has a beginning
             named = None
-        return (named.family if named is not None else None) or _beginning(unit)
+        return (named.family if named is not None else None) or beginning(unit)
 
     return family
 
 
-def _beginning(unit: str) -> str:
+def beginning(unit: str) -> str:
     """What stands before the time in a unit's name, or before its run: btc-updown-15m of
     btc-updown-15m-1767225600@r1."""
     return _SPECIAL.split(unit, maxsplit=1)[0].rstrip("-_:. ") or unit

@@ -3,7 +3,8 @@
 The confidence sequence pays for every look that anybody might take. Who names a few looks beforehand buys
 most of that power back: a part of alpha goes to them, by Lan and DeMets' spending, the rest to the sequence
 at all other times. By the union bound the chance of any false alarm is at most alpha, however often the
-sequence is looked at in between; the named looks must be at their times, whatever was seen.
+sequence is looked at in between; the named looks must be at their times, whatever was seen, and hold the
+share of the information that was planned (else: `worst_alpha`).
 """
 
 import math
@@ -14,9 +15,12 @@ from stats.comparison import check_alpha
 from stats.errors import DesignError
 from stats.group_sequential import Boundaries, in_student_t, obrien_fleming_like, spending_boundaries
 from stats.sequence import Look
+from stats.special import normal_sf
 
 NAMED_SHARE = 0.7
-"""Of alpha for the named looks: at 0.6 to 0.8 the power at a design of 80% is within a point of the best."""
+"""Of alpha for the named looks: a larger part finds more, but later. In the simulation's design point a half
+found 70% in 34.0 days on average, this one 73% in 34.4, nine tenths 76% in 35.0 (1,500 runs).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,13 @@ class Hybrid:
 
     @property
     def alpha(self) -> float:
-        """The chance of a false alarm is at most this."""
+        """The chance of a false alarm is at most this, if information comes as planned."""
         return self.sequence_alpha + self.named.spent[-1]
+
+    @property
+    def worst_alpha(self) -> float:
+        """The same however it comes: the errors of the named looks, one by one, added up (Bonferroni)."""
+        return self.sequence_alpha + sum(2.0 * normal_sf(critical) for critical in self.named.critical)
 
 
 def hybrid(fractions: Sequence[float], alpha: float = 0.05, named_share: float = NAMED_SHARE) -> Hybrid:

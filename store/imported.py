@@ -7,23 +7,22 @@ wherever an import was cut off.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
-from store import experiments, tables
+from store import experiments
 from store.audit import record_change
-from store.errors import BadForeignLog, UnknownExperiment
+from store.errors import BadForeignLog, ExperimentInUse, UnknownExperiment
 from store.ingest import Shipment, ingest, marks_of
 from store.journal import frame_bytes
 from store.records import Experiment, Split
-from store.sql import in_transaction, table_of
+from store.sql import in_transaction
 
-_MARKS = table_of(tables.JournalMark)
 _PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Import:
-    """What is stored. digest: of the file and of how it was read. detail: JSON for the audit."""
+    """What is stored. digest: of the file's bytes and of how they were read. detail: JSON for the audit."""
 
     experiment: Experiment
     splits: Sequence[Split]
@@ -46,10 +45,8 @@ def store_import(engine: Engine, what: Import, clock: Callable[[], int], tell: C
     with engine.connect() as connection:
         held = _held(connection, key)
         mark = marks_of(connection, [what.journal_id])[what.journal_id]
-    if held is None:
-        _begin(engine, what)
-    elif mark == 0 and not _is_begun(engine, what):
-        raise BadForeignLog(f"experiment {key!r} holds something else: name another with --experiment")
+    if mark == 0:
+        _begin(engine, what, held, clock)
     end = 0
     for shipment in _shipments(what):
         end = shipment.stop
@@ -69,27 +66,24 @@ def _held(connection: Connection, key: str) -> Experiment | None:
         return None
 
 
-def _begin(engine: Engine, what: Import) -> None:
+def _begin(engine: Engine, what: Import, held: Experiment | None, clock: Callable[[], int]) -> None:
+    """The experiment and its splits, anew where an import was cut off among them: it has no record then."""
+    key = what.experiment.key
+    other = BadForeignLog(f"experiment {key!r} holds something else: name another with --experiment")
+    if held is not None and held != what.experiment:
+        raise other
     first, *more = what.splits
-    experiments.create(engine, what.experiment, first, what.actor)
+    try:
+        experiments.create(engine, what.experiment, first, what.actor)
+    except ExperimentInUse as error:
+        raise other from error
     for split in more:
         experiments.append_split(engine, split)
 
     def noted(connection: Connection) -> None:
-        at_us, key = what.experiment.created_at_us, what.experiment.key
-        record_change(connection, at_us, what.actor, "log.import", key, what.detail)
+        record_change(connection, clock(), what.actor, "log.import", key, what.detail)
 
     in_transaction(engine, noted)
-
-
-def _is_begun(engine: Engine, what: Import) -> bool:
-    """Whether an import of this very log was cut off before its first record."""
-    audit = table_of(tables.Audit)
-    query = select(audit.c.detail).where(
-        audit.c.experiment == what.experiment.key, audit.c.action == "log.import"
-    )
-    with engine.connect() as connection:
-        return what.detail in set(connection.execute(query).scalars())
 
 
 def _shipments(what: Import) -> Iterator[Shipment]:

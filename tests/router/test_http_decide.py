@@ -403,7 +403,7 @@ def test_metrics_add_up_all_workers_and_labels_are_bounded(tmp_path):
                     break
             assert total.pop(refusals) == "40.0"
             assert total.pop(strangers) == "2.0"
-            assert {line.split('"')[1] for line in total} <= {"/readyz"}
+            assert {line.split('"')[1] for line in total} <= {"/readyz", "/metrics"}
         finally:
             service.terminate()
             service.wait(20)

@@ -1,25 +1,43 @@
 """Section by section: false alarms, coverage, power, and what named looks bring back. Fixed seeds.
 
-`make sim-full` runs the same cells with 4,000 runs each and writes docs/simulation.md.
+`make sim-full` runs the same cells with 4,000 runs each, and every mixture of them, and writes
+docs/simulation.md.
 """
 
 import pytest
-from trials.cells import Cell, allowed, outcome, power, section_5, variations
+from trials.cells import (
+    DESIGN_POINT,
+    PUBLISHED,
+    forecasts,
+    forecasts_of_nothing,
+    margins,
+    power,
+    published,
+    section_5,
+    variations,
+)
+from trials.outcomes import Cell, allowed, outcome
+from trials.tables import SHARE, rates_missed
 
 RUNS, FEWER = 1_200, 500
-PUBLISHED_POWER = {0.05: {0.02: 0.17, 0.04: 0.76, 0.06: 0.99}, 0.1: {0.04: 0.52, 0.06: 0.92}}
-PUBLISHED_POWER |= {0.3: {0.04: 0.22, 0.06: 0.47}}
-FIXED_POWER, A_THIRD_BACK = 0.80, 0.614
-"""At ICC 0.1 and +4 points a fixed test finds 80% and the sequence 52%: a third of what is between."""
+FIXED_POWER = 0.80
+A_THIRD_BACK = PUBLISHED[DESIGN_POINT][0] + (FIXED_POWER - PUBLISHED[DESIGN_POINT][0]) / 3.0
+"""61.3%: at the design point a fixed test finds 80% and the sequence 52%."""
+
+
+def of_design_point(cells: list[Cell]) -> Cell:
+    """The one of decisions."""
+    found = [cell for cell in cells if (cell.world.icc, cell.world.effect) == DESIGN_POINT]
+    return next(cell for cell in found if cell.metric == "decisions")
 
 
 def check_no_alarms(cell: Cell, runs: int) -> None:
     found = outcome(cell, runs)
-    named = found.named_up + found.named_down
-    print(f"{cell.name}: up {found.up:.3f}, down {found.down:.3f}, named looks {named:.3f}")
-    assert found.alarms <= allowed(runs)
-    assert named <= allowed(runs)
-    assert found.covered >= 1.0 - allowed(runs)
+    print(
+        f"{cell.name}: up {found.up:.3f}, down {found.down:.3f}, gates {found.gate_up:.3f} and"
+        f" {found.gate_down:.3f}, named looks {found.named_alarms:.3f}"
+    )
+    assert not rates_missed(cell, found)
 
 
 @pytest.mark.parametrize("cell", section_5(), ids=lambda cell: cell.name)
@@ -32,19 +50,38 @@ def test_one_thing_at_a_time_is_different(cell: Cell) -> None:
     check_no_alarms(cell, FEWER)
 
 
+@pytest.mark.parametrize("cell", margins(), ids=lambda cell: cell.name)
+def test_what_is_worse_by_the_margin_is_not_promoted(cell: Cell) -> None:
+    check_no_alarms(cell, FEWER)
+
+
+@pytest.mark.parametrize("cell", forecasts_of_nothing()[2::3], ids=lambda cell: cell.name)
+def test_a_forecast_made_before_the_coin_raises_no_alarm(cell: Cell) -> None:
+    check_no_alarms(cell, FEWER)
+
+
 @pytest.mark.parametrize("cell", power(), ids=lambda cell: cell.name)
 def test_power_is_that_of_the_published_table_or_better(cell: Cell) -> None:
     found = outcome(cell, FEWER)
-    published = PUBLISHED_POWER[cell.world.icc][cell.world.effect]
-    error = 2.0 * (published * (1.0 - published) / FEWER) ** 0.5
     print(f"{cell.name}: {found.up:.3f} in {found.days:.1f} days, named looks {found.named_up:.3f}")
-    assert found.up >= 0.9 * published - error
     assert found.down <= 0.01
     assert found.covered >= 1.0 - allowed(FEWER)
+    theirs = published(cell)
+    if theirs is not None:
+        share, days = theirs
+        error = 2.0 * (share * (1.0 - share) / FEWER) ** 0.5
+        assert found.up >= (1.0 - SHARE) * share - error
+        assert found.days <= (1.0 + SHARE) * days
 
 
 def test_named_looks_bring_a_third_of_the_power_back() -> None:
-    (cell,) = (cell for cell in power() if (cell.world.icc, cell.world.effect) == (0.1, 0.04))
-    found = outcome(cell, RUNS)
+    found = outcome(of_design_point(power()), RUNS)
     assert found.up < found.named_up < FIXED_POWER
     assert found.named_up >= A_THIRD_BACK
+
+
+def test_a_forecast_brings_power_too() -> None:
+    cell = of_design_point(forecasts())
+    knowing, bare = outcome(cell, FEWER), outcome(of_design_point(power()), FEWER)
+    assert knowing.explained > 0.05
+    assert knowing.up > bare.up

@@ -38,6 +38,20 @@ def test_the_parts_are_all_of_alpha(fractions, share, alpha):
     assert all(mine >= theirs for mine, theirs in zip(plan.named.critical, alone.critical, strict=True))
 
 
+@pytest.mark.parametrize("came", [(0.36, 0.68, 1.0), (0.1, 0.2, 1.0), (0.9, 0.95, 1.0), (0.01, 0.02, 1.0)])
+def test_information_that_comes_otherwise_costs_no_more_than_said(came):
+    """Z at the named looks, under no effect, where they hold shares of the information nobody planned."""
+    plan, rng, runs = hybrid([0.36, 0.68, 1.0]), np.random.default_rng(20260903), 400_000
+    steps = rng.normal(size=(runs, 3)) * np.sqrt(np.diff([0.0, *came]))
+    z = np.cumsum(steps, axis=1) / np.sqrt(came)
+    crossed = float(np.any(np.abs(z) > plan.named.critical, axis=1).mean())
+    noise = 3.0 * math.sqrt(0.04 / runs)
+    assert crossed <= plan.worst_alpha - plan.sequence_alpha + noise
+    if came == (0.36, 0.68, 1.0):
+        assert crossed == pytest.approx(plan.named.spent[-1], abs=noise)
+    assert plan.alpha < plan.worst_alpha < 0.056
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0, math.nan])
 def test_each_part_gets_something(share):
     with pytest.raises(DesignError, match="inside"):

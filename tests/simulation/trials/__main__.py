@@ -2,67 +2,81 @@
 
 import argparse
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from trials.cells import Cell, Outcome, allowed, outcome, power, section_5, variations
+from trials.cells import (
+    every_mixture,
+    every_tail,
+    forecasts,
+    forecasts_of_nothing,
+    margins,
+    power,
+    section_5,
+    variations,
+)
+from trials.outcomes import Cell, Outcome, allowed, outcome
+from trials.tables import Rows, grid, with_forecast, with_published, without_more
 
 PAGE = Path(__file__).parents[3] / "docs" / "simulation.md"
-HEAD = ("cell", "up", "down", "either", "covered", "days", "named: up", "down", "days", "fixed: up")
 
 
 def main() -> None:
-    """Two processes; minutes, and tens of them with 4,000 runs."""
+    """Two processes; about 25 minutes with 4,000 runs. Each table is written as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=4_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write docs/simulation.md")
+    parser.add_argument("--only", choices=[*LISTS, *GRIDS], help="one table")
     asked = parser.parse_args()
     began_s = time.monotonic()
-    parts = {"no-effect": section_5(), "variations": variations(), "power": power()}
-    tables = {name: table(cells, asked.runs, asked.processes) for name, cells in parts.items()}
-    for text in tables.values():
-        print(text + "\n", flush=True)
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for name in [asked.only] if asked.only else [*LISTS, *GRIDS]:
+            text = table(name, asked.runs, pool)
+            print(f"{name}\n{text}\n", flush=True)
+            if asked.write:
+                written(name, text)
     took_s = time.monotonic() - began_s
     print(f"{asked.runs:,} runs of a cell, at most {allowed(asked.runs):.4f} allowed; {took_s:.0f} s")
-    if asked.write:
-        written(tables, asked.runs)
 
 
-def table(cells: list[Cell], runs: int, processes: int) -> str:
-    """A row a cell."""
-    with ProcessPoolExecutor(processes) as pool:
-        found = list(pool.map(partial(outcome, runs=runs), cells))
-    rows = [row(cell, one) for cell, one in zip(cells, found, strict=True)]
-    lines = [HEAD, ("---", *(["---:"] * (len(HEAD) - 1))), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+LISTS: dict[str, tuple[Callable[[], list[Cell]], Callable[[Rows], str]]] = {
+    "no-effect": (section_5, without_more),
+    "variations": (variations, without_more),
+    "power": (power, with_published),
+    "margins": (margins, without_more),
+    "forecasts": (forecasts, with_forecast),
+    "forecasts-of-nothing": (forecasts_of_nothing, with_forecast),
+}
+GRIDS = {"mixtures": every_mixture, "tails": every_tail}
 
 
-def row(cell: Cell, found: Outcome) -> tuple[str, ...]:
-    """A cell's figures."""
-    shares = (found.up, found.down, found.alarms, found.covered)
-    return (
-        cell.name,
-        *(f"{share:.3f}" for share in shares),
-        f"{found.days:.1f}",
-        f"{found.named_up:.3f}",
-        f"{found.named_down:.3f}",
-        f"{found.named_days:.1f}",
-        f"{found.fixed_up:.3f}",
-    )
+def table(name: str, runs: int, pool: Executor) -> str:
+    """The text of one table."""
+    if name in LISTS:
+        cells, shown = LISTS[name]
+        return shown(_found(cells(), runs, pool))
+    rows = GRIDS[name]()
+    found = _found([cell for row in rows for cell in row], runs, pool)
+    width = len(rows[0])
+    return grid([found[at : at + width] for at in range(0, len(found), width)])
 
 
-def written(tables: dict[str, str], runs: int) -> None:
-    """Puts each table between its marks."""
+def _found(cells: list[Cell], runs: int, pool: Executor) -> list[tuple[Cell, Outcome]]:
+    return list(zip(cells, pool.map(partial(outcome, runs=runs), cells), strict=True))
+
+
+def written(name: str, body: str) -> None:
+    """Puts a table between its marks."""
     text = PAGE.read_text(encoding="utf-8")
-    for name, body in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        head, _, rest = text.partition(begin)
-        _, _, tail = rest.partition(end)
-        note = f"{runs:,} runs of each cell; more than {allowed(runs):.4f} false alarms would be too many."
-        text = f"{head}{begin}\n{body}\n\n{note}\n{end}{tail}"
-    PAGE.write_text(text, encoding="utf-8")
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, found, rest = text.partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not (found and ended):
+        raise SystemExit(f"{PAGE} lacks {begin} or {end}: put both back where the table belongs")
+    PAGE.write_text(f"{head}{begin}\n{body}\n{end}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":
