@@ -30,7 +30,7 @@ DAY_US = 86_400_000_000
 class Read:
     """What SQL says. Units are read before splits, so no unit has a version that is not there.
 
-    named: the units again, with their names and bots, where slices need them.
+    named: the units again, with their names and bots, where slices need them. edges: by fill and arm.
     """
 
     experiment: Experiment
@@ -41,6 +41,7 @@ class Read:
     promotions: list[AliasChange]
     named: NamedUnits | None
     bots: dict[str, str]
+    edges: dict[tuple[str, str], Edge]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,14 @@ class Rows:
 
 def rows_of(connection: Connection, question: Question, now_us: int) -> Rows:
     """Everything that the report of a moment is made from."""
-    found = _read(connection, question)
-    judged = _judged(found, question, now_us)
     since_us = now_us - question.days * DAY_US
-    edges = trade_edges(connection, _matured(found.experiment, judged, since_us))
+    found = _read(connection, question, since_us, now_us)
+    judged = _judged(found, question, now_us)
+    edges = {arm: edge for (fill, arm), edge in found.edges.items() if fill == judged.fill}
     return Rows(found, judged, since_us, edges)
 
 
-def _read(connection: Connection, question: Question) -> Read:
+def _read(connection: Connection, question: Question, since_us: int, now_us: int) -> Read:
     """Unit totals and splits; never the decisions. Units become columns while SQL answers other questions."""
     key = question.key
     experiment = experiments.get(connection, key)
@@ -86,9 +87,10 @@ def _read(connection: Connection, question: Question) -> Read:
         starts = experiments.stage_starts(connection, key)
         odd = odd_counts(connection, key)
         promotions = models.alias_history(connection)
+        edges = trade_edges(connection, _matured(experiment, since_us, now_us))
     split = history_of(experiment, stored)[-1]
     stages = _stages(experiment, columns.result(), stored, starts)
-    return Read(experiment, columns.result(), split, stages, odd, promotions, named, bots)
+    return Read(experiment, columns.result(), split, stages, odd, promotions, named, bots, edges)
 
 
 def _columns(connection: Connection, key: str, named: NamedUnits | None) -> Callable[[], UnitColumns]:
@@ -106,9 +108,9 @@ def _judged(found: Read, question: Question, now_us: int) -> Judged:
     return Judged(now_us, fill, cohort, mask, order_of(cohort, mask), units)
 
 
-def _matured(experiment: Experiment, judged: Judged, since_us: int) -> Matured:
+def _matured(experiment: Experiment, since_us: int, now_us: int) -> Matured:
     span_us = (experiment.unit_duration_s + experiment.attribution_s) * 1_000_000
-    return Matured(experiment.key, judged.fill, since_us, judged.now_us, span_us)
+    return Matured(experiment.key, since_us, now_us, span_us)
 
 
 def _stages(

@@ -14,10 +14,9 @@ _MICRO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Matured:
-    """Units of one fill that matured from `since_us` to `now_us`. span_us: from a start to its maturity."""
+    """Units that matured from `since_us` to `now_us`. span_us: from a start to its maturity."""
 
     experiment: str
-    fill: str
     since_us: int
     now_us: int
     span_us: int
@@ -33,19 +32,20 @@ class Edge:
     gained_micro: int
 
 
-def trade_edges(connection: Connection, matured: Matured) -> dict[str, Edge]:
-    """By arm. A look at each unit of the window and at its outcomes; no decision is read."""
+def trade_edges(connection: Connection, matured: Matured) -> dict[tuple[str, str], Edge]:
+    """By fill and arm. A look at each unit of the window and at its outcomes; no decision is read."""
     u, o = _UNITS.c, _OUTCOMES.c
     same = and_(o.experiment == u.experiment, o.unit == u.unit, o.fill == u.fill)
     gained = _whole(o.exit_price) - _whole(o.entry_price)
     query = (
-        select(u.arm, func.count(), func.sum(gained))
+        select(u.fill, u.arm, func.count(), func.sum(gained))
         .select_from(_UNITS.join(_OUTCOMES, same))
         .where(u.experiment == matured.experiment, _has_matured(matured))
         .where(o.kind == "trade", o.entry_price.is_not(None), o.exit_price.is_not(None))
-        .group_by(u.arm)
+        .group_by(u.fill, u.arm)
     )
-    return {arm: Edge(int(trades), int(total)) for arm, trades, total in connection.execute(query)}
+    found = connection.execute(query)
+    return {(fill, arm): Edge(int(trades), int(total)) for fill, arm, trades, total in found}
 
 
 def _whole(price: ColumnElement[float | None]) -> ColumnElement[int]:
@@ -59,5 +59,5 @@ def _has_matured(matured: Matured) -> ColumnElement[bool]:
     in_time = and_(u.settled_at_us <= closes_us, closes_us <= matured.now_us)
     has_closed = and_(in_time, closes_us >= matured.since_us)
     has_settled = u.settled_at_us >= matured.since_us
-    complete = and_(u.fill == matured.fill, u.bots > 0, u.reported >= u.bots, u.excluded.is_(None))
+    complete = and_(u.bots > 0, u.reported >= u.bots, u.excluded.is_(None))
     return and_(complete, case((u.fill == "replay", has_settled), else_=has_closed))
