@@ -119,6 +119,42 @@ def export(
 
 
 @app.command()
+def moments(
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", "-e", help="Experiment. [default: ABCTL_EXPERIMENT or main]")
+    ] = None,
+    cap_usd: Annotated[
+        float | None, typer.Option(min=0.000001, help="Also sum PnL with each unit's kept within +-this.")
+    ] = None,
+    sql_for: Annotated[
+        str | None, typer.Option("--sql-for", help="Print the SQL instead, for a table of this name.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count and sum the units by stratum: arm, shares, version of the split, fill and day.
+
+    Counts and money are whole numbers; second moments are about the stratum's own ratio and merge exactly
+    (docs/moments.md). The table joins the days; --json has every stratum. --sql-for units prints the SQL that
+    DuckDB and polars run on units.parquet of `abctl db export`, with the same result.
+
+    Exit codes: 0 done, 4 no database or no such experiment.
+
+    Example: abctl db moments --json
+    """
+    from cli.moments import moments_shown, moments_sql_shown
+    from cli.settings import read_settings
+
+    settings = read_settings(data_dir=data_dir, experiment=experiment)
+    if sql_for is None:
+        moments_shown(settings, cap_usd, as_json)
+    elif as_json:
+        raise typer.BadParameter("--sql-for prints SQL, not JSON: give one of them")
+    else:
+        moments_sql_shown(settings, sql_for, cap_usd)
+
+
+@app.command()
 def prune(
     older_than: Annotated[str, typer.Option(help="Age of a unit's last decision: 90d, 36h.")],
     exported: Annotated[

@@ -298,6 +298,29 @@ class TestRoom:
             assert sorted(frame["pnl_micro"].to_list()) == sorted(held)
         assert ODD_MICRO in frame["pnl_micro"].to_list()
 
+    def test_moments_hold_exact_money_and_the_report_s_counts(self, abctl, data):
+        strata, arms = told(abctl, "moments")["strata"], report(abctl)["arms"]
+        held = rows(data, "SELECT pnl_micro FROM unit WHERE excluded IS NULL")
+        assert sum(s["pnl_micro"] for s in strata if s["mature"]) <= sum(n for (n,) in held)
+        for arm in arms:
+            own = [s for s in strata if s["arm"] == arm]
+            for name in ("units", "mature", "pending", "missing", "excluded"):
+                assert sum(s[name] for s in own) == arms[arm][name], (arm, name)
+        out = abctl("db", "moments").out
+        assert "Unit totals of main" in out
+        assert all(arm in out for arm in arms)
+
+    def test_the_sql_of_moments_says_the_same_of_an_export(self, abctl, data, tmp_path):
+        strata = told(abctl, "moments")["strata"]
+        told(abctl, "export", "--parquet", "out")
+        query = abctl("db", "moments", "--sql-for", "units").out
+        units = pl.scan_parquet(tmp_path / "out" / "units.parquet")
+        found = pl.SQLContext(units=units).execute(query).collect()
+        assert sorted(found["pnl_micro"].to_list()) == sorted(s["pnl_micro"] for s in strata)
+        assert ODD_MICRO in found["pnl_micro"].to_list() or found["pnl_micro"].max() > MOST_MICRO
+        refused = abctl("db", "moments", "--sql-for", "units", "--json")
+        assert refused.code == failures.USAGE
+
     def test_a_part_of_time(self, abctl, data):
         yesterday = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 86_400 * 10))
         old = told(abctl, "export", "--parquet", "old", "--until", yesterday)

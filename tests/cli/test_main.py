@@ -30,7 +30,7 @@ def test_the_commands_are_those_of_the_design():
     assert set(COMMANDS) == {
         *("serve", "status", "report", "ope", "power", "aa", "import", "demo", "doctor"),
         *("data import", "data info"),
-        *(f"db {name}" for name in ("upgrade", "verify", "rebuild", "export", "backup", "prune")),
+        *(f"db {name}" for name in ("upgrade", "verify", "rebuild", "export", "moments", "backup", "prune")),
         *(f"split {name}" for name in ("show", "set", "restore", "history", "kill", "lift")),
         *(f"experiment {name}" for name in ("create", "list", "show", "archive")),
         *("arm list", "arm add", "key create", "key list", "key revoke"),
