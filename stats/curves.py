@@ -14,7 +14,7 @@ from stats import boundary
 from stats.arm_report import MICRO, share
 from stats.centre import DECAY_PER_DAY, PRIOR_UNITS, daily_centre
 from stats.design import Design, History
-from stats.effect import Effect
+from stats.effect import Effect, bounds
 from stats.moments import group_sums, grouped_moments, merge
 from stats.scores import Scores, pair_rows, pair_scores, to_door
 from stats.sequence import Look
@@ -149,10 +149,8 @@ def _point(look: Look, metric: Metric, rho: float | None, alpha: float) -> tuple
     """(estimate, low, high, e_value) at the door."""
     if not look.has_both:
         return None, None, None, None
-    scale, room = to_door(metric), (np.inf if metric == "pnl" else 1.0)
-    estimate = look.effect
+    scale, estimate = to_door(metric), look.effect
     if rho is None or not look.ready or look.error == 0.0 or (metric == "pnl" and not look.near_normal):
         return estimate * scale, None, None, None
-    half = look.half_width(rho, alpha)
-    low, high = min(estimate, max(estimate - half, -room)), max(estimate, min(estimate + half, room))
+    low, high = bounds(estimate, look.half_width(rho, alpha), metric)
     return estimate * scale, low * scale, high * scale, boundary.e_from_log(look.log_e(rho))

@@ -124,20 +124,25 @@ def _begin(scores: Scores, pair: Pair, look: Look | None) -> Effect:
 
 def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect:
     look = path[-1]
-    half = look.half_width(rho, alpha)
-    one_sided = look.half_width_one_sided(rho, alpha)
+    low, high = bounds(look.effect, look.half_width(rho, alpha), begun.metric)
+    lower, upper = bounds(look.effect, look.half_width_one_sided(rho, alpha), begun.metric)
     largest = max(past.log_e(rho) for past in path if _enough(past, begun.metric))
-    room = -math.inf if begun.metric == "pnl" else -1.0  # two shares differ by 1 at the most
     return replace(
         begun,
         reason=f"{begun.units} units whose coin could have fallen either way; valid at any look",
-        low=_least(look.effect, half, room),
-        high=-_least(-look.effect, half, room),
-        lower_one_sided=_least(look.effect, one_sided, room),
-        upper_one_sided=-_least(-look.effect, one_sided, room),
+        low=low,
+        high=high,
+        lower_one_sided=lower,
+        upper_one_sided=upper,
         e_value=e_from_log(look.log_e(rho)),
         p=p_from_log_e(largest),
     )
+
+
+def bounds(estimate: float, half_width: float, metric: Metric) -> tuple[float, float]:
+    """Around an estimate; two shares differ by 1 at the most."""
+    room = -math.inf if metric == "pnl" else -1.0
+    return _least(estimate, half_width, room), -_least(-estimate, half_width, room)
 
 
 def _least(estimate: float, half_width: float, room: float) -> float:

@@ -8,7 +8,7 @@ from scipy.stats import betabinom
 from trials.cells import forecasts, forecasts_of_nothing, margins, power, section_5, variations
 from trials.outcomes import Cell, Metric, pair_for, path_at_looks, scores_of
 from trials.tables import markdown
-from trials.truth import slope, unit_effect, unit_rate
+from trials.truth import unit_effect, unit_rate
 from trials.world import STAGES, Bools, Drawn, World, drawn
 
 from stats.effect import path_of
@@ -65,8 +65,6 @@ def test_units_win_as_often_as_the_beta_binomial_says() -> None:
     rates, sizes = np.array([0.31, 0.5, 0.74]), np.array([4.0, 15.0, 30.0])
     exact = betabinom.sf(sizes // 2, sizes, 9.0 * rates, 9.0 * (1.0 - rates))
     assert unit_rate(rates, sizes, 0.1) == pytest.approx(exact, abs=1e-9)
-    low, high = (float(betabinom.sf(7, 15, 9.0 * rate, 9.0 * (1.0 - rate))) for rate in (0.45, 0.55))
-    assert slope(World()) == pytest.approx((high - low) / 0.1)
 
 
 def test_markets_of_a_window_are_one_unit() -> None:

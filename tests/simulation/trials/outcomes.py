@@ -17,6 +17,7 @@ from stats.boundary import log_e_one_sided
 from stats.centre import DECAY_PER_DAY, PRIOR_UNITS, daily_centre
 from stats.design import Design, History
 from stats.effect import Pair, effect_on, path_of
+from stats.forecast import centred, forecast
 from stats.hybrid import Hybrid, crosses, hybrid, surprises
 from stats.metric_effect import pair_of
 from stats.moments import group_sums
@@ -24,7 +25,7 @@ from stats.scale import rate_variance, rho_of
 from stats.scores import Scores
 from stats.sequence import Look, looks
 from stats.special import normal_quantile
-from trials.truth import slope, unit_effect
+from trials.truth import unit_effect
 from trials.world import Drawn, Floats, World, drawn
 
 ALPHA = 0.05
@@ -144,15 +145,22 @@ def _run(cell: Cell, run: Drawn) -> _Run:
 
 
 def scores_of(cell: Cell, run: Drawn) -> Scores:
+    """What the report judges; where something is known beforehand, less the forecast learned of it."""
+    bare = bare_scores(cell, run)
+    if cell.world.known == 0.0:
+        return bare
+    return centred(bare, forecast(bare, run.forecast[:, np.newaxis]))
+
+
+def bare_scores(cell: Cell, run: Drawn) -> Scores:
     """Decisions: their win rate, the unit being their cluster. Units: won where more than half of their
-    decisions were. A forecast made before the coin is taken off; it may be anything that the coin is not in.
+    decisions were.
     """
-    ones, taken = np.ones(len(run.e)), run.forecast
+    ones = np.ones(len(run.e))
     if cell.metric == "decisions":
-        return _scores(cell.world, run, run.sizes, run.wins - taken * run.sizes)
+        return _scores(cell.world, run, run.sizes, run.wins)
     if cell.metric == "units":
-        won = (2.0 * run.wins > run.sizes).astype(np.float64)
-        return _scores(cell.world, run, ones, won - slope(cell.world) * taken if cell.world.known else won)
+        return _scores(cell.world, run, ones, (2.0 * run.wins > run.sizes).astype(np.float64))
     return _scores(cell.world, run, ones, run.pnl_micro.astype(np.float64))
 
 
@@ -261,8 +269,7 @@ def _explained(cell: Cell, run: Drawn, scores: Scores) -> float:
     """R^2: how much of a unit's spread around the mean rate the forecast takes away."""
     if cell.world.known == 0.0:
         return 0.0
-    bare = scores_of(cell, replace(run, forecast=np.zeros(len(run.e))))
-    return 1.0 - _spread(scores) / _spread(bare)
+    return 1.0 - _spread(scores) / _spread(bare_scores(cell, run))
 
 
 def _spread(scores: Scores) -> float:

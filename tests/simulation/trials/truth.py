@@ -6,12 +6,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaln, gammaln
 
-from trials.world import TYPICAL_RATE, Drawn, World
+from trials.world import Drawn, World
 
 Floats = npt.NDArray[np.float64]
 
 _STEPS = 100
-_NEAR = 0.05
 
 
 def unit_effect(world: World, run: Drawn) -> float:
@@ -22,14 +21,6 @@ def unit_effect(world: World, run: Drawn) -> float:
     gain = changed - unit_rate(run.rates, run.sizes, world.unknown_icc)
     weight = run.e * (1.0 - run.e)
     return float(np.sum(weight * gain) / np.sum(weight))
-
-
-@cache
-def slope(world: World) -> float:
-    """How much the chance of a unit of typical size moves with the rate of its decisions."""
-    ends = np.array([TYPICAL_RATE - _NEAR, TYPICAL_RATE + _NEAR])
-    low, high = unit_rate(ends, np.full(2, round(world.mean_size)), world.unknown_icc)
-    return float(high - low) / (2.0 * _NEAR)
 
 
 def unit_rate(rates: Floats, sizes: Floats, icc: float) -> Floats:
