@@ -32,13 +32,27 @@ _Read = TypeVar("_Read", bound=msgspec.Struct)
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the weights come from. Only facts that a repetition reproduces: no clock, no host, no speed."""
+    """Where the weights come from. Only facts that a repetition reproduces: no clock, no host, no speed.
+
+    markets: digests of all markets by which weights or epochs were chosen, 16 hex digits each, one behind the
+    other; "" = unknown.
+    """
 
     data_digest: str = ""
+    markets: str = ""
     seed: int = 0
     epochs: int = 0
     metrics: dict[str, float] = {}
     origin: str = ""
+
+
+DIGEST_DIGITS: Final = 16
+
+
+def markets_in(trained: Trained) -> frozenset[str]:
+    """The digests that `Trained.markets` holds."""
+    text = trained.markets
+    return frozenset(text[at : at + DIGEST_DIGITS] for at in range(0, len(text), DIGEST_DIGITS))
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -124,7 +124,8 @@ def moments(
         str | None, typer.Option("--experiment", "-e", help="Experiment. [default: ABCTL_EXPERIMENT or main]")
     ] = None,
     cap_usd: Annotated[
-        float | None, typer.Option(min=0.000001, help="Also sum PnL with each unit's kept within +-this.")
+        float | None,
+        typer.Option(min=0.000001, max=1e9, help="Also sum PnL with each unit's kept within +-this."),
     ] = None,
     sql_for: Annotated[
         str | None, typer.Option("--sql-for", help="Print the SQL instead, for a table of this name.")

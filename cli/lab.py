@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from arms.artefact import Artefact, read_artefact
 from arms.golden import answers_apart
 from arms.presets import preset_of
@@ -84,7 +86,13 @@ def train_artefact(
         return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
 
     fitted = train(episodes, preset, config, evaluate, progress)
-    return export(fitted.net, preset, kind, MARKET_V1, fitted.trained, folder), fitted.epochs
+    trained = msgspec.structs.replace(fitted.trained, markets=markets_of(course))
+    return export(fitted.net, preset, kind, MARKET_V1, trained, folder), fitted.epochs
+
+
+def markets_of(course: Course) -> str:
+    """Digests of all that a model has seen, its judges included."""
+    return "".join(sorted({tape.digest for tape in (*course.lessons, *course.judges)}))
 
 
 STARTER_ARMS = ("base", "transformer")

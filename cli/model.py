@@ -2,13 +2,14 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import DataDirOption, JsonOption, ReasonOption
 
 if TYPE_CHECKING:
+    from cli.exam import Exam
     from cli.lab import Course
     from store.models import ModelEntry
 
@@ -120,6 +121,82 @@ def starters(
         raise Refused(f"{output} does not hold what training gives: make it again, without --check")
 
 
+ModelOption = Annotated[str, typer.Option(help="Folder of an artefact, or the beginning of a registered id.")]
+TestDataOption = Annotated[
+    Path | None, typer.Option("--test-data", help="Recording that the models never saw.")
+]
+TestWorldOption = Annotated[
+    str | None,
+    typer.Option("--world", help="Or a simulated world: decoy-fast, decoy, noise-fast, noise, realistic."),
+]
+TestMarketsOption = Annotated[int, typer.Option("--markets", min=2, max=100_000, help="Of the world.")]
+TestSeedOption = Annotated[int, typer.Option("--seed", min=0, max=1000, help="Of the world's markets.")]
+
+
+@app.command()
+def evaluate(
+    model: ModelOption,
+    test_data: TestDataOption = None,
+    compare_with: Annotated[str | None, typer.Option(help="Another model to stand beside it.")] = None,
+    world: TestWorldOption = None,
+    markets: TestMarketsOption = 400,
+    seed: TestSeedOption = 500,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a model on whole markets that it never saw: fills, fees and latency as in trading.
+
+    Beside it stand holding, chance, momentum and mean reversion, on the same markets. Markets that the model
+    was made from are refused. Intervals are clustered by window: markets that end together are one.
+
+    Example: abctl model evaluate --model models/base --world decoy-fast
+    """
+    from cli.settings import read_settings
+
+    exam = _exam(test_data, None, world, markets, seed)
+    from cli.evaluating import evaluated
+
+    evaluated(read_settings(data_dir=data_dir), model, compare_with, exam, as_json)
+
+
+@app.command()
+def compare(
+    base_model: ModelOption,
+    transformer_model: ModelOption,
+    test_data: TestDataOption = None,
+    test_days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="Only the last days of the recording. [default: all]")
+    ] = None,
+    world: TestWorldOption = None,
+    markets: TestMarketsOption = 400,
+    seed: TestSeedOption = 500,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with plots to this file.")] = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let both models play the same markets, and say what the difference is: paired, by window.
+
+    Example: abctl model compare --base-model models/base --transformer-model models/t --world decoy-fast
+    """
+    from cli.settings import read_settings
+
+    if test_days is not None and test_data is None:
+        raise typer.BadParameter("--test-days counts days of a recording: give --test-data DIR")
+    exam = _exam(test_data, test_days, world, markets, seed)
+    from cli.comparing import compared
+
+    compared(read_settings(data_dir=data_dir), (base_model, transformer_model), exam, html, as_json)
+
+
+def _exam(data: Path | None, days: int | None, world: str | None, markets: int, seed: int) -> "Exam":
+    """A recording or a world: one of them."""
+    if (data is None) == (world is None):
+        raise typer.BadParameter("say what to play: --test-data DIR or --world NAME, one of them")
+    from cli.exam import recorded_exam, simulated_exam
+
+    return recorded_exam(data, days) if data is not None else simulated_exam(str(world), markets, seed)
+
+
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(exists=True, help="ONNX file, or an artefact folder.")],
@@ -156,8 +233,6 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
     Example: abctl model list
     """
-    import json
-
     from cli.database import looking
     from cli.settings import read_settings
     from cli.terminal import Table, note, print_json, show
@@ -168,7 +243,7 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
         champions = set() if connection is None else set(models.champions(connection).values())
     if as_json:
         found = [
-            {"id": e.id, "arm": e.arm, "facts": json.loads(e.facts), "champion": e.id in champions}
+            {"id": e.id, "arm": e.arm, "facts": _facts(e.facts), "champion": e.id in champions}
             for e in entries
         ]
         print_json(found)
@@ -177,6 +252,16 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
         note("no model yet: the first `abctl serve` registers those that ship")
     rows = [_row(entry, entry.id in champions) for entry in entries]
     show(Table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4))
+
+
+def _facts(text: str) -> "dict[str, Any]":
+    """config.json; of the markets that the model was made from only how many they are."""
+    import json
+
+    facts: dict[str, Any] = json.loads(text)
+    if "markets" in facts.get("trained", {}):
+        facts["trained"]["markets"] = len(facts["trained"]["markets"]) // 16
+    return facts
 
 
 def _row(entry: "ModelEntry", is_champion: bool) -> list[object]:

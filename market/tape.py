@@ -1,5 +1,6 @@
 """One market episode as arrays: what a session plays, whether it was recorded or simulated."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,13 @@ class Tape:
     def outcome(self) -> Side:
         """The side that pays 1 USD."""
         return UP if self.up_won else DOWN
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits by which a market is known again, whatever it is called: of its times and quotes."""
+        columns = (self.tick_us, self.prices, self.depths)
+        content = b"".join(np.ascontiguousarray(column, dtype="<i8").tobytes() for column in columns)
+        return hashlib.blake2b(content, digest_size=8).hexdigest()
 
     @property
     def left_us(self) -> NDArray[np.int64]:

@@ -83,8 +83,7 @@ def _slopes(past: _Past) -> Floats:
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0.0)
     penalty = PRIOR_UNITS * past.weight / max(past.units, 1)
     scaled = past.squares * np.outer(scale, scale) + (penalty or 1.0) * np.eye(len(scale))
-    slopes: Floats = scale * np.linalg.solve(scaled, scale * past.products)
-    return slopes
+    return np.asarray(scale * np.linalg.solve(scaled, scale * past.products), dtype=np.float64)
 
 
 def _with_day(past: _Past, known: Floats, sums: Floats, trials: Floats) -> _Past:

@@ -26,12 +26,15 @@ class Stratum:
     """Units of one arm, split, fill ("" before any outcome) and day of maturity (day_us: its beginning).
 
     Every unit is in exactly one of mature, pending, missing and excluded. contaminated, decisions, fallbacks
-    (answered by another arm), stale, unserved: of all units. The rest is of mature ones: traded: with a
-    trade; wins: won and traded; money in whole micro-USD; capped_pnl_micro: of PnL within +-the cap, or the
+    (answered by another arm; fallback_units: units with any), stale, unserved (units with any): of all units.
+    The rest is of mature ones: traded: with a trade; wins: won and traded; money in whole micro-USD; capped_pnl_micro: of PnL within +-the cap, or the
     same as pnl_micro without one. trades_squared, trades_times_wins: sums over units.
 
     pnl_spread: sum (PnL - mean)^2, micro-USD squared; trade_spread: sum (trade wins - pivot * trades)^2 with
     pivot = trades_times_wins / trades_squared.
+
+    Sums stay below 2^63: $9.2e12 a stratum, where one outcome may be $1e7. Beyond, SQLite and PostgreSQL
+    refuse, DuckDB widens, polars wraps.
     """
 
     arm: str
@@ -47,6 +50,7 @@ class Stratum:
     contaminated: int
     decisions: int
     fallbacks: int
+    fallback_units: int
     stale: int
     unserved: int
     traded: int
@@ -116,8 +120,8 @@ WITH closing AS (
     FROM stated
 ), judged AS (
     SELECT arm, weights, split_version, COALESCE(fill, '') AS fill, at_us - at_us % {DAY_US} AS day_us, state,
-        contaminated, decisions, fallbacks, stale, unserved, trades, trade_wins, pnl_micro, fee_micro,
-        stake_micro, CASE WHEN pnl_micro > {cap} THEN {cap} WHEN pnl_micro < -{cap} THEN -{cap}
+        contaminated, decisions, fallbacks, stale, unserved, CAST(trades AS BIGINT) AS trades, trade_wins,
+        pnl_micro, fee_micro, stake_micro, CASE WHEN pnl_micro > {cap} THEN {cap} WHEN pnl_micro < -{cap} THEN -{cap}
             ELSE pnl_micro END AS capped_micro,
         CASE WHEN market_trades > 0 THEN 1 ELSE 0 END AS traded,
         CASE WHEN market_trades > 0 AND {said} THEN 1 ELSE 0 END AS win
@@ -127,6 +131,7 @@ WITH closing AS (
         {_counted("mature")}, {_counted("pending")}, {_counted("missing")}, {_counted("excluded")},
         SUM(CASE WHEN contaminated THEN 1 ELSE 0 END) AS contaminated,
         SUM(decisions) AS decisions, SUM(fallbacks) AS fallbacks, SUM(stale) AS stale,
+        SUM(CASE WHEN fallbacks > 0 THEN 1 ELSE 0 END) AS fallback_units,
         SUM(CASE WHEN unserved > 0 THEN 1 ELSE 0 END) AS unserved,
         {_summed("traded", "traded")}, {_summed("win", "wins")}, {_summed("trades", "trades")},
         {_summed("trade_wins", "trade_wins")}, {_summed("trades * trades", "trades_squared")},

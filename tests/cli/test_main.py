@@ -34,7 +34,10 @@ def test_the_commands_are_those_of_the_design():
         *(f"split {name}" for name in ("show", "set", "restore", "history", "kill", "lift")),
         *(f"experiment {name}" for name in ("create", "list", "show", "archive")),
         *("arm list", "arm add", "key create", "key list", "key revoke"),
-        *(f"model {name}" for name in ("train", "starters", "import", "list", "promote")),
+        *(
+            f"model {name}"
+            for name in ("train", "evaluate", "compare", "starters", "import", "list", "promote")
+        ),
     }
 
 
