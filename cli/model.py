@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import DataDirOption, JsonOption, ReasonOption
+from cli.options import DataDirOption, ExperimentOption, JsonOption, ReasonOption
 
 if TYPE_CHECKING:
     from cli.exam import Exam
@@ -195,6 +195,51 @@ def _exam(data: Path | None, days: int | None, world: str | None, markets: int, 
     from cli.exam import recorded_exam, simulated_exam
 
     return recorded_exam(data, days) if data is not None else simulated_exam(str(world), markets, seed)
+
+
+@app.command()
+def attention(
+    decision: Annotated[str | None, typer.Option(help="Id of a logged decision.")] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(help="Or a simulated world: decoy-fast, decoy, noise-fast, noise, realistic."),
+    ] = None,
+    market: Annotated[int, typer.Option(min=0, help="Number of the world's market.")] = 0,
+    tick: Annotated[int, typer.Option(min=0, help="Tick of that market, from 0.")] = 60,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or id of a model. [default: the one that answered]")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page with the heatmap to this file.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Also write the heatmap to this file.")] = None,
+    experiment: ExperimentOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a transformer looked, and what each tick was worth to its choice.
+
+    Weights are those of the newest tick, by layer; beside them stands occlusion: what the chosen action's
+    probability loses where a tick's state is put to 0. A logged decision is made again from the log.
+
+    Example: abctl model attention --world decoy-fast --model models/transformer --html attention.html
+    """
+    from cli.settings import read_settings
+
+    settings = read_settings(data_dir=data_dir, experiment=experiment)
+    if (decision is None) == (world is None):
+        raise typer.BadParameter("say what to look at: --decision ID or --world NAME, one of them")
+    if decision is None and model is None:
+        raise typer.BadParameter("--world needs --model FOLDER or ID")
+    from cli.attending import attended, logged, simulated
+    from cli.exam import candidate
+
+    if decision is not None:
+        with logged(settings, decision, model) as (who, subject):
+            attended(who, subject, (html, png), as_json)
+        return
+    with candidate(str(model), settings) as who:
+        attended(who, simulated(str(world), market, tick), (html, png), as_json)
 
 
 @app.command(name="import")

@@ -27,8 +27,9 @@ class Stratum:
 
     Every unit is in exactly one of mature, pending, missing and excluded. contaminated, decisions, fallbacks
     (answered by another arm; fallback_units: units with any), stale, unserved (units with any): of all units.
-    The rest is of mature ones: traded: with a trade; wins: won and traded; money in whole micro-USD; capped_pnl_micro: of PnL within +-the cap, or the
-    same as pnl_micro without one. trades_squared, trades_times_wins: sums over units.
+    The rest is of mature ones: traded: with a trade; wins: won and traded; money in whole micro-USD;
+    capped_pnl_micro: of PnL within +-the cap, or the same as pnl_micro without one. trades_squared,
+    trades_times_wins: sums over units.
 
     pnl_spread: sum (PnL - mean)^2, micro-USD squared; trade_spread: sum (trade wins - pivot * trades)^2 with
     pivot = trades_times_wins / trades_squared.
@@ -121,8 +122,8 @@ WITH closing AS (
 ), judged AS (
     SELECT arm, weights, split_version, COALESCE(fill, '') AS fill, at_us - at_us % {DAY_US} AS day_us, state,
         contaminated, decisions, fallbacks, stale, unserved, CAST(trades AS BIGINT) AS trades, trade_wins,
-        pnl_micro, fee_micro, stake_micro, CASE WHEN pnl_micro > {cap} THEN {cap} WHEN pnl_micro < -{cap} THEN -{cap}
-            ELSE pnl_micro END AS capped_micro,
+        pnl_micro, fee_micro, stake_micro, CASE WHEN pnl_micro > {cap} THEN {cap}
+            WHEN pnl_micro < -{cap} THEN -{cap} ELSE pnl_micro END AS capped_micro,
         CASE WHEN market_trades > 0 THEN 1 ELSE 0 END AS traded,
         CASE WHEN market_trades > 0 AND {said} THEN 1 ELSE 0 END AS win
     FROM timed

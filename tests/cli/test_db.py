@@ -318,8 +318,8 @@ class TestRoom:
         found = pl.SQLContext(units=units).execute(query).collect()
         assert sorted(found["pnl_micro"].to_list()) == sorted(s["pnl_micro"] for s in strata)
         assert ODD_MICRO in found["pnl_micro"].to_list() or found["pnl_micro"].max() > MOST_MICRO
-        refused = abctl("db", "moments", "--sql-for", "units", "--json")
-        assert refused.code == failures.USAGE
+        for wrong in (("--sql-for", "units", "--json"), ("--cap-usd", "inf")):
+            assert abctl("db", "moments", *wrong).code == failures.USAGE
 
     def test_a_part_of_time(self, abctl, data):
         yesterday = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 86_400 * 10))

@@ -3,12 +3,14 @@
 import json
 import random
 from dataclasses import asdict, fields
+from functools import partial
 
 import duckdb
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from router.cohort import cohort_of
 from router.strata import METRICS, merged, moments_of, shape_of
@@ -16,6 +18,7 @@ from stats.moments import grouped_moments, merge
 from store import experiments, tables
 from store.export import Extract, export
 from store.ingest import Shipment, ingest
+from store.records import MarketOutcome
 from store.snapshot import snapshot
 from store.sql import table_of
 from store.unit_columns import read_units
@@ -65,21 +68,26 @@ def records_of(make, seed, units=300, offset_micro=0):
             pnl = chance.randint(-900_000, 900_000)
             found.append(make.trade(decision_id=f"{unit}-{tick}", pnl_micro=pnl, won=pnl > 0, **said))
         pnl = 0 if trades == 0 else offset_micro + chance.randint(-5_000_000, 5_000_000)
-        found.append(make.market(unit=unit, bot="b1", pnl_micro=pnl, trades=trades, won=None, **said))
+        said |= {"trades": trades, "won": chance.choice((True, False, None))}
+        found.append(make.market(unit=unit, bot="b1", pnl_micro=pnl, **said))
     return found
+
+
+def defined(engine, make):
+    experiment, first = make.experiment_and_split("main")
+    experiments.create(engine, experiment, first, "me")
+    experiments.append_split(engine, make.split("main", 2, 500_000))
+
+
+def taken_in(engine, make, journal, records):
+    ingest(engine, "main", [Shipment(journal, 0, make.framed(records))], NOW_US)
 
 
 @pytest.fixture
 def fill(engine, make):
     """Fills the database in several goes."""
-    experiment, first = make.experiment_and_split("main")
-    experiments.create(engine, experiment, first, "me")
-    experiments.append_split(engine, make.split("main", 2, 500_000))
-
-    def go(journal, records):
-        ingest(engine, "main", [Shipment(journal, 0, make.framed(records))], NOW_US)
-
-    return go
+    defined(engine, make)
+    return partial(taken_in, engine, make)
 
 
 def own(engine, cap_micro=None, win="pnl"):
@@ -105,7 +113,7 @@ def by_polars(experiment, path, cap_micro):
 
 
 def check_same(found, expected):
-    """Counts and money to the last digit, second moments to 1e-12; a spread of zero may be rounding's dust."""
+    """Counts and money to the last digit, second moments to 1e-12, zero spreads to dust."""
     assert [[getattr(s, n) for n in EXACT] for s in found] == [
         [getattr(s, n) for n in EXACT] for s in expected
     ]
@@ -114,11 +122,11 @@ def check_same(found, expected):
         assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-24), name
 
 
-@pytest.mark.parametrize("offset_micro", [0, 10**15])
-@pytest.mark.parametrize("cap_micro", [None, 1_000_000])
-def test_four_engines_say_the_same(engine, fill, make, tmp_path, offset_micro, cap_micro):
+@pytest.mark.parametrize("offset_micro", [0, 10**9, 10**15])
+@pytest.mark.parametrize(("cap_micro", "win"), [(None, "pnl"), (1_000_000, "reported")])
+def test_four_engines_say_the_same(engine, fill, make, tmp_path, offset_micro, cap_micro, win):
     fill("j", records_of(make, 1, offset_micro=offset_micro))
-    experiment, found = own(engine, cap_micro)
+    experiment, found = own(engine, cap_micro, win)
     with engine.connect() as connection, snapshot(connection):
         export(connection, tmp_path / "out", Extract(), NOW_US)
     path = tmp_path / "out" / "units.parquet"
@@ -155,10 +163,10 @@ def by_hand(engine, experiment, cap_micro):
             matured_us // DAY_US * DAY_US,
         )
         groups.setdefault(key, []).append((dict(row), state))
-    return [stratum_by_hand(key, groups[key], cap_micro) for key in sorted(groups)]
+    return [stratum_by_hand(key, groups[key], cap_micro, experiment.win) for key in sorted(groups)]
 
 
-def stratum_by_hand(key, rows, cap_micro):
+def stratum_by_hand(key, rows, cap_micro, win):
     own_rows = [row for row, _ in rows]
     mature = [row for row, state in rows if state == "mature"]
     cap = cap_micro or 2**61
@@ -184,7 +192,10 @@ def stratum_by_hand(key, rows, cap_micro):
         fallback_units=sum(row["fallbacks"] > 0 for row in own_rows),
         unserved=sum(row["unserved"] > 0 for row in own_rows),
         traded=sum(row["market_trades"] > 0 for row in mature),
-        wins=sum(row["market_trades"] > 0 and row["pnl_micro"] > 0 for row in mature),
+        wins=sum(
+            row["market_trades"] > 0 and bool(row["won"] if win == "reported" else row["pnl_micro"] > 0)
+            for row in mature
+        ),
         trades_squared=squared,
         trades_times_wins=crossed,
         capped_pnl_micro=sum(min(max(row["pnl_micro"], -cap), cap) for row in mature),
@@ -214,19 +225,37 @@ def test_merged_strata_are_the_moments_of_all_units(engine, fill, make):
     assert set(pairs) == set(METRICS)
 
 
-def test_only_the_strata_that_changed_need_be_merged_anew(engine, fill, make):
-    fill("first", records_of(make, 3))
+def test_only_the_strata_that_changed_need_be_merged_anew(engine, sqlite_engine, fill, make):
+    """New units, and outcomes of old ones: those leave one stratum for another."""
+    old, new = records_of(make, 3), records_of(make, 4, units=3)
+    outcomes = [record for record in old if isinstance(record, MarketOutcome)]
+    later = [*outcomes[:3], *new]
+    fill("first", [record for record in old if record not in later])
     _, before = own(engine)
-    fill("second", records_of(make, 4, units=3))
+    fill("second", later)
     _, after = own(engine)
     unchanged = [stratum for stratum in after if stratum in before]
     changed = [stratum for stratum in after if stratum not in before]
-    assert len(unchanged) > 5 * len(changed) > 0
-    held = merged(unchanged)
-    whole, pieces = merged(after), merged(changed)
+    assert len(unchanged) > 2 * len(changed) > 0
+    assert merged(before) != merged(after)
+    whole, held, pieces = merged(after), merged(unchanged), merged(changed)
     for name in METRICS:
         joined = merge(held[name], pieces[name])
         assert asdict(joined) == pytest.approx(asdict(whole[name]), rel=1e-12, abs=1e-9), name
+    defined(sqlite_engine, make)
+    taken_in(sqlite_engine, make, "all", old + new)
+    check_same(own(sqlite_engine)[1], after)
+
+
+def test_more_trades_than_a_short_integer_squares(engine, fill, make):
+    """PostgreSQL keeps counts in 32 bits, where the square of 46,341 has no room."""
+    fill("j", records_of(make, 6, units=20))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE unit SET trades = 100000, trade_wins = 60000"))
+    _, found = own(engine)
+    assert sum(s.mature for s in found) > 3
+    for s in found:
+        assert (s.trades_squared, s.trades_times_wins) == (s.mature * 10**10, s.mature * 6 * 10**9)
 
 
 def test_nothing_stored_is_no_stratum(engine, fill):
