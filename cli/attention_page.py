@@ -14,10 +14,10 @@ _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;margin:0 auto;max-width:64rem;padding:1.5rem}
 h1{font-size:1.3rem;margin:0}svg{display:block;height:auto;width:100%}.dim{color:#52606d}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1rem 0}
-th,td{border-bottom:1px solid #dde3ea;padding:.2rem .8rem .2rem 0;text-align:right}
+th,td{border-bottom:1px solid #dde3ea;padding:.2rem .8rem .2rem 0;text-align:left}
 """
 _CAUTION = "Weights say where a layer reads; what a tick is worth is what is lost without it."
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the heatmap is an image
 
 
 def write_png(found: Shape, file: Path) -> None:

@@ -35,6 +35,8 @@ def test_of_a_simulated_state(abctl, tmp_path):
     assert page.count("<svg") == 1
     assert "layer 1, head 2" in page
     assert "<script" not in page
+    assert "data:image/png" in page
+    assert "img-src data:" in page.split("</head>")[0]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -36,7 +36,18 @@ def test_the_commands_are_those_of_the_design():
         *("arm list", "arm add", "key create", "key list", "key revoke"),
         *(
             f"model {name}"
-            for name in ("train", "evaluate", "compare", "attention", "starters", "import", "list", "promote")
+            for name in (
+                "train",
+                "evaluate",
+                "compare",
+                "attention",
+                "starters",
+                "import",
+                "list",
+                "promote",
+                "history",
+                "rollback",
+            )
         ),
     }
 

@@ -1,0 +1,75 @@
+"""`abctl model history` and `rollback` on a real registry; the choice by hand."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from cli import failures
+from cli.model_history import previous, serving
+from cli.starters import starters_folder
+from store.models import AliasChange
+
+
+def change(at_us, model, arm="base", alias="champion"):
+    return AliasChange(arm, alias, model, at_us, "me", "")
+
+
+HISTORY = [change(1, "a"), change(2, "t", arm="transformer"), change(3, "b"), change(4, "b"), change(5, "c")]
+
+
+@pytest.mark.parametrize(
+    ("at_us", "expected"),
+    [(0, []), (1, ["a"]), (2, ["a", "t"]), (4, ["b", "t"]), (9, ["c", "t"])],
+)
+def test_what_served_at_a_time(at_us, expected):
+    assert [c.model_id for c in serving(HISTORY, at_us)] == expected
+
+
+def test_the_one_before_is_another_model():
+    assert previous(HISTORY, "base").model_id == "b"
+    assert previous(HISTORY[:4], "base").model_id == "a"
+    again = [*HISTORY, change(6, "b")]
+    assert previous(again, "base").model_id == "c"  # twice goes back and forth
+
+
+def test_there_and_back(abctl, tmp_path):
+    first = imported(abctl, starters_folder() / "base")
+    shutil.copytree(starters_folder() / "base", tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 7'))
+    second = imported(abctl, tmp_path / "other")
+    assert first != second
+    refused = abctl("model", "rollback", "--arm", "base")
+    assert refused.code == failures.REFUSED
+    assert "has never served a model" in refused.sentence
+    for model in (first, second):
+        assert abctl("model", "promote", model).code == failures.OK
+    told = abctl("model", "rollback", "--arm", "base", "--reason", "trades too much", "--json")
+    assert json.loads(told.out)["id"] == first
+    changes = json.loads(abctl("model", "history", "--arm", "base", "--json").out)
+    assert [c["model_id"] for c in changes] == [first, second, first]
+    assert changes[-1]["reason"] == "trades too much"
+    assert changes[-1]["actor"]
+    (then,) = json.loads(abctl("model", "history", "--at", changes[1]["since"], "--json").out)
+    assert then["model_id"] == second
+    assert "trades too much" in abctl("model", "history").out
+    champion = [m["id"] for m in json.loads(abctl("model", "list", "--json").out) if m["champion"]]
+    assert champion == [first]
+
+
+def imported(abctl, folder):
+    done = abctl("model", "import", folder, "--arm", "base", "--json")
+    assert done.code == failures.OK, done.err
+    time.sleep(0.01)
+    return json.loads(done.out)["id"]
+
+
+def test_what_is_wrong_is_said(abctl):
+    assert abctl("model", "history").code == failures.OK
+    assert "no model yet" in abctl("model", "history").err
+    assert abctl("model", "rollback", "--arm", "base").code == failures.NOT_FOUND
+    done = abctl("model", "history", "--at", "yesterday")
+    assert done.code == failures.REFUSED
+    assert "--at" in done.sentence
