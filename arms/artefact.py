@@ -3,7 +3,7 @@
     config.json        what it is: arm, kind, preset, window, schema, how it was trained
     model.onnx         what is served
     golden.json        inputs and the answers they must give: the self-test at load
-    model.safetensors  the weights for further training and export (absent in imported models)
+    model.safetensors  the weights for further training and export (absent in models imported as ONNX)
 
 The id is the hash of these files, so it changes when any byte does, and the same training on the same machine
 gives the same id. Nothing in here can run code: no pickle, no links, no file outside the folder.

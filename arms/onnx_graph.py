@@ -62,6 +62,26 @@ def graph_of(weights: Weights, preset: Preset, features: int, positions: NDArray
     positions: float32[window,d] of the transformer; ignored for base. Same inputs give the same bytes.
     """
     g = _Graph()
+    both = _newest_and_temporal(g, weights, preset, features, positions)
+    _output(g, g.add("Softmax", _head(g, both, weights, "actor"), axis=-1), "probs")
+    _output(g, g.reshape(_head(g, both, weights, "critic"), -1), "value")
+    return _serialized(g, preset, features)
+
+
+def actor_graph_of(weights: Weights, preset: BasePreset, features: int) -> bytes:
+    """As `graph_of`, of a base net whose critic does not speak in USD, or that has none: its value is 0."""
+    g = _Graph()
+    both = _newest_and_temporal(g, weights, preset, features, np.empty(0, dtype=np.float32))
+    _output(g, g.add("Softmax", _head(g, both, weights, "actor"), axis=-1), "probs")
+    none = g.constant(np.zeros(preset.window + 1, dtype=np.float32))
+    _output(g, g.add("Gather", none, "length"), "value")
+    return _serialized(g, preset, features)
+
+
+def _newest_and_temporal(
+    g: _Graph, weights: Weights, preset: Preset, features: int, positions: NDArray[np.float32]
+) -> str:
+    """What both heads read: [n, F+output]."""
     newest = g.add(
         "Gather", "history", g.constant(np.array(preset.window - 1, dtype=np.int64)), axis=1
     )  # [n,F]
@@ -69,10 +89,7 @@ def graph_of(weights: Weights, preset: Preset, features: int, positions: NDArray
         temporal = _base(g, weights, preset, features)
     else:
         temporal = _transformer(g, weights, preset, positions)
-    both = g.add("Concat", newest, temporal, axis=1)
-    _output(g, g.add("Softmax", _head(g, both, weights, "actor"), axis=-1), "probs")
-    _output(g, g.reshape(_head(g, both, weights, "critic"), -1), "value")
-    return _serialized(g, preset, features)
+    return g.add("Concat", newest, temporal, axis=1)
 
 
 def _base(g: _Graph, weights: Weights, preset: BasePreset, features: int) -> str:

@@ -1,8 +1,4 @@
-"""A trained torch net becomes an artefact: weights, graph, and golden answers computed by torch itself.
-
-The golden answers come from the full module and are checked against ONNX Runtime at every load, so an export
-that computes something else never serves.
-"""
+"""A trained torch net becomes an artefact, and an artefact a net again."""
 
 from pathlib import Path
 
@@ -11,39 +7,20 @@ import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
-from arms.artefact import Artefact, Config, Trained, write_artefact
+from arms.artefact import Artefact, Trained
 from arms.errors import ArtefactError
-from arms.golden import golden_inputs, golden_of
-from arms.onnx_graph import graph_of
+from arms.exporting import Facts, exported
 from arms.presets import Preset
 from arms.schema import StateSchema
-from arms.torch_nets import DecisionNet, sinusoidal
+from arms.torch_nets import DecisionNet
 
 
 def export(
     net: DecisionNet, preset: Preset, arm: str, schema: StateSchema, trained: Trained, folder: Path
 ) -> Artefact:
-    """Write the artefact folder of `arm`. The same weights and facts give the same id."""
-    weights = weights_of(net)
-    histories, lengths = golden_inputs(schema, preset.window)
-    probs, value = answers(net, histories, lengths)
-    config = Config(
-        arm=arm,
-        kind=preset.kind,
-        preset=preset.name,
-        window=preset.window,
-        schema=schema.name,
-        schema_hash=schema.hash,
-        trained=trained,
-    )
-    positions = sinusoidal(preset.window, preset.hidden).numpy()
-    return write_artefact(
-        folder,
-        config,
-        golden_of(histories, lengths, probs, value),
-        graph_of(weights, preset, schema.width, positions),
-        safetensors.numpy.save(weights),
-    )
+    """See `arms.exporting.exported`."""
+    facts = Facts(preset, arm, schema, trained)
+    return exported(weights_of(net), lambda h, n: answers(net, h, n), facts, folder)
 
 
 def restored(artefact: Artefact, preset: Preset, features: int) -> DecisionNet:
@@ -57,16 +34,10 @@ def restored(artefact: Artefact, preset: Preset, features: int) -> DecisionNet:
 
 
 def weights_of(net: DecisionNet) -> dict[str, NDArray[np.float32]]:
-    """Named float32 arrays; refuses NaN and infinity."""
-    weights = {
+    """Named float32 arrays."""
+    return {
         name: tensor.detach().cpu().numpy().astype(np.float32) for name, tensor in net.state_dict().items()
     }
-    for name, array in weights.items():
-        if not np.isfinite(array).all():
-            raise ArtefactError(
-                f"weight {name} holds NaN or infinity: train again with a lower learning rate"
-            )
-    return weights
 
 
 def answers(

@@ -1,8 +1,6 @@
-"""The training loop in torch: fixed seeds, one thread, best epoch by net PnL kept, NaN stops with the batch
-named."""
+"""Behaviour cloning in torch: fixed seeds, one thread."""
 
 import copy
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arms.artefact import Trained
-from arms.episodes import Episode, Ticks, digest_of, joined, windows
-from arms.errors import TrainingError
+from arms.cloning import Batch, Progress, clone, material_of, seen_by, trained_of
+from arms.episodes import Episode
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
-from arms.training import Epoch, Evaluate, Lessons, Policy, TrainingConfig, draw, lessons_of, pnl_moments
-
-Progress = Callable[[Epoch], None]
-WARM_UP_EPOCHS = 0.5
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +27,6 @@ class Fitted:
     epochs: tuple[Epoch, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    ticks: Ticks
-    lessons: Lessons
-    window: int
-    config: TrainingConfig
-    net: DecisionNet
-    averaged: DecisionNet
-    optimizer: torch.optim.Adam
-
-
 def train(
     episodes: Sequence[Episode],
     preset: Preset,
@@ -51,37 +35,70 @@ def train(
     progress: Progress = lambda epoch: None,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> Fitted:
-    """Clone the best action in hindsight, weighted by what it earned. `evaluate` plays markets that are not
-    in `episodes`; its net PnL decides which epoch is kept and when to stop."""
+    """See `arms.cloning.clone`. The same seed, data, machine and torch version: the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    run = _start(episodes, preset, config)
-    reports: list[Epoch] = []
-    best: tuple[float, int, dict[str, Tensor]] = (-math.inf, 0, {})
-    for number in range(1, config.epochs + 1):
-        began_s = clock_s()
-        loss, accuracy, rows = _epoch(run, number, rng)
-        took_s = max(clock_s() - began_s, 1e-9)
-        pnl, error = pnl_moments(evaluate(policy_of(run.averaged, preset.window)))
-        report = Epoch(number, config.epochs, loss, accuracy, pnl, error, rows / took_s)
-        reports.append(report)
-        progress(report)
-        if report.score > best[0]:
-            best = (report.score, number, copy.deepcopy(run.averaged.state_dict()))
-        if best[0] > 0 and number - best[1] >= config.patience:
-            break
-    return _finished(run, episodes, best[2], reports, best[1])
+    material = material_of(episodes, preset.window)
+    learner = _Learner(preset, material.ticks.states.shape[1], config)
+    epochs, kept = clone(learner, material, config, evaluate, progress, clock_s)
+    trained = trained_of(episodes, config, epochs[kept - 1])
+    return Fitted(learner.finished(material.lessons.scale_usd), trained, epochs)
+
+
+class _Learner:
+    """arms.cloning.Learner in torch."""
+
+    def __init__(self, preset: Preset, features: int, config: TrainingConfig) -> None:
+        self._config = config
+        self._window = preset.window
+        self._net = DecisionNet(preset, features)
+        self._optimizer = torch.optim.Adam(self._net.parameters(), lr=config.learning_rate)
+        self._averaged = copy.deepcopy(self._net)
+        self._best: dict[str, Tensor] = {}
+
+    def start_epoch(self) -> None:
+        self._net.train()
+
+    def step(self, batch: Batch, rate: float) -> tuple[float, int]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        logits, value = self._net(torch.from_numpy(batch.history), torch.from_numpy(batch.length))
+        gains, values = torch.from_numpy(batch.gains), torch.from_numpy(batch.values)
+        losses = loss_of(logits, value, gains, values, self._config.sharpness)
+        loss = (losses * torch.from_numpy(batch.weight)).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._net.parameters(), self._config.gradient_norm)
+        self._optimizer.step()
+        self._average()
+        return float(loss.detach()), int((logits.detach().argmax(dim=1).numpy() == batch.best).sum())
+
+    def policy(self) -> Policy:
+        return policy_of(self._averaged, self._window)
+
+    def keep(self) -> None:
+        self._best = copy.deepcopy(self._averaged.state_dict())
+
+    def finished(self, scale_usd: float) -> DecisionNet:
+        """The best epoch's net, its critic turned from scaled units to USD."""
+        self._net.load_state_dict(self._best)
+        with torch.no_grad():
+            self._net.critic.fc3.weight.mul_(scale_usd)
+            self._net.critic.fc3.bias.mul_(scale_usd)
+        return self._net.eval()
+
+    def _average(self) -> None:
+        """Labels are luck for the most part; the running mean of the weights is steadier than any of them."""
+        with torch.no_grad():
+            for mean, newest in zip(self._averaged.parameters(), self._net.parameters(), strict=True):
+                mean.lerp_(newest, 1 - self._config.averaging)
 
 
 def policy_of(net: DecisionNet, window: int) -> Policy:
     """The greedy policy of a net; takes histories of any length >= 1 and reads its own window."""
 
     def act(histories: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        seen = np.zeros((len(histories), window, histories.shape[2]), dtype=np.float32)
-        reach = min(window, histories.shape[1])
-        seen[:, window - reach :] = histories[:, histories.shape[1] - reach :]
-        real = np.minimum(lengths, window).astype(np.int64)
+        seen, real = seen_by(histories, lengths, window)
         net.eval()
         with torch.inference_mode():
             logits, _ = net(torch.from_numpy(seen), torch.from_numpy(real))
@@ -103,82 +120,3 @@ def loss_of(logits: Tensor, value: Tensor, gains: Tensor, values: Tensor, sharpn
     regret = (probs * (values.max(dim=1, keepdim=True).values - values)).sum(dim=1)
     earned = (probs.detach() * values).sum(dim=1)
     return -(gains * log_probs).sum(dim=1) + sharpness * regret + 0.5 * (value - earned) ** 2
-
-
-def _start(episodes: Sequence[Episode], preset: Preset, config: TrainingConfig) -> _Run:
-    ticks = joined(episodes)
-    net = DecisionNet(preset, ticks.states.shape[1])
-    optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-    averaged = copy.deepcopy(net)
-    return _Run(ticks, lessons_of(ticks), preset.window, config, net, averaged, optimizer)
-
-
-def _epoch(run: _Run, number: int, rng: np.random.Generator) -> tuple[float, float, int]:
-    """Mean loss, accuracy and number of rows of one pass."""
-    run.net.train()
-    drawn = draw(run.lessons.best, run.config.rows_per_epoch, rng)
-    weight = drawn.weight / drawn.weight.mean()
-    size, rows = run.config.batch_size, len(drawn.index)
-    losses, hits = 0.0, 0
-    for start in range(0, rows, size):
-        _set_rate(run, number - 1 + start / rows)
-        batch = drawn.index[start : start + size]
-        loss, hit = _step(run, batch, weight[start : start + size])
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss of epoch {number}, batch {start // size + 1} is {loss}: lower the learning rate "
-                f"({run.config.learning_rate:g}) or look for outliers in the values of these markets"
-            )
-        losses += loss * len(batch)
-        hits += hit
-    return losses / rows, hits / rows, rows
-
-
-def _step(run: _Run, batch: NDArray[np.int64], weight: NDArray[np.float32]) -> tuple[float, int]:
-    lessons = run.lessons
-    history, length = windows(run.ticks, lessons.rows[batch], run.window)
-    logits, value = run.net(torch.from_numpy(history), torch.from_numpy(length))
-    gains, values = torch.from_numpy(lessons.gains[batch]), torch.from_numpy(lessons.values[batch])
-    losses = loss_of(logits, value, gains, values, run.config.sharpness)
-    loss = (losses * torch.from_numpy(weight)).mean()
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(run.net.parameters(), run.config.gradient_norm)
-    run.optimizer.step()
-    _average(run)
-    return float(loss.detach()), int((logits.detach().argmax(dim=1).numpy() == lessons.best[batch]).sum())
-
-
-def _average(run: _Run) -> None:
-    """Labels are luck for the most part; the running mean of the weights is steadier than any of them."""
-    with torch.no_grad():
-        for mean, newest in zip(run.averaged.parameters(), run.net.parameters(), strict=True):
-            mean.lerp_(newest, 1 - run.config.averaging)
-
-
-def _set_rate(run: _Run, epochs_done: float) -> None:
-    """Linear warm-up, then half a cosine down to a tenth: post-norm attention diverges without the first."""
-    warm = min(1.0, (epochs_done + 0.02) / WARM_UP_EPOCHS)
-    cosine = 0.55 + 0.45 * math.cos(math.pi * epochs_done / run.config.epochs)
-    for group in run.optimizer.param_groups:
-        group["lr"] = run.config.learning_rate * warm * cosine
-
-
-def _finished(
-    run: _Run, episodes: Sequence[Episode], best: dict[str, Tensor], reports: list[Epoch], kept: int
-) -> Fitted:
-    """The best epoch's net, its critic turned from scaled units to USD."""
-    run.net.load_state_dict(best)
-    with torch.no_grad():
-        run.net.critic.fc3.weight.mul_(run.lessons.scale_usd)
-        run.net.critic.fc3.bias.mul_(run.lessons.scale_usd)
-    report = reports[kept - 1]
-    metrics = {"loss": report.loss, "accuracy": report.accuracy, "pnl_per_market_usd": report.pnl_usd}
-    trained = Trained(
-        data_digest=digest_of(episodes),
-        seed=run.config.seed,
-        epochs=kept,
-        metrics={name: round(value, 6) for name, value in metrics.items()},
-        origin="behaviour cloning",
-    )
-    return Fitted(run.net.eval(), trained, tuple(reports))

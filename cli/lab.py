@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
-from arms.artefact import Artefact, read_artefact
+from arms.artefact import Artefact, Trained, read_artefact
+from arms.episodes import Episode
 from arms.golden import answers_apart
-from arms.presets import preset_of
-from arms.schema import MARKET_V1
-from arms.torch_export import export
-from arms.torch_training import train
-from arms.training import Epoch, Policy, TrainingConfig
+from arms.presets import Preset, preset_of
+from arms.schema import MARKET_V1, StateSchema
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig
 from market.evaluation import expected_pnl_usd, play
 from market.labels import DECOY_EXIT, MARKET_EXIT, ExitRule, labelled
 from market.realistic import RealisticWorld, realistic_tape
@@ -38,6 +38,42 @@ TRAIN_MARKETS = 1200
 JUDGE_MARKETS = 200
 _JUDGE_SEED = 1_000_000
 SAME_ANSWERS = 1e-3
+
+
+class Fitted(Protocol):
+    """What a framework's training gives."""
+
+    @property
+    def net(self) -> Any: ...
+
+    @property
+    def trained(self) -> Trained: ...
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]: ...
+
+
+Train = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Callable[[Epoch], None]], Fitted]
+Export = Callable[[Any, Preset, str, StateSchema, Trained, Path], Artefact]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A framework that trains and exports."""
+
+    train: Train
+    export: Export
+
+
+def backend_of(name: str) -> Backend:
+    """torch or mlx; only the one that is named is imported."""
+    if name == "mlx":
+        from arms import mlx_export, mlx_training
+
+        return Backend(mlx_training.train, mlx_export.export)
+    from arms import torch_export, torch_training
+
+    return Backend(torch_training.train, torch_export.export)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +112,10 @@ def train_artefact(
     config: TrainingConfig,
     folder: Path,
     progress: Callable[[Epoch], None],
+    backend: str = "torch",
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
     """Behaviour cloning of one arm, and its artefact."""
+    framework = backend_of(backend)
     preset = preset_of(kind, preset_name)
     episodes = labelled(course.lessons, course.exit_rule, config.seed)
 
@@ -85,9 +123,9 @@ def train_artefact(
         played = play(policy, course.judges, preset.window)
         return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
 
-    fitted = train(episodes, preset, config, evaluate, progress)
+    fitted = framework.train(episodes, preset, config, evaluate, progress)
     trained = msgspec.structs.replace(fitted.trained, markets=markets_of(course))
-    return export(fitted.net, preset, kind, MARKET_V1, trained, folder), fitted.epochs
+    return framework.export(fitted.net, preset, kind, MARKET_V1, trained, folder), fitted.epochs
 
 
 def markets_of(course: Course) -> str:

@@ -33,6 +33,7 @@ def train(
     markets: MarketsOption = 1200,
     epochs: EpochsOption = 40,
     seed: SeedOption = 0,
+    backend: Annotated[str, typer.Option(help="torch or mlx: what trains.")] = "torch",
     register: Annotated[bool, typer.Option(help="Also put it into the registry.")] = True,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -42,10 +43,11 @@ def train(
     Example: abctl model train --arm base --output models/base --epochs 5
     """
     from cli.settings import read_settings
-    from cli.starting import need_training
+    from cli.starting import need_backend, need_training
     from cli.terminal import note, print_json, say, signed_usd
 
     need_training()
+    need_backend(backend)
     settings = read_settings(data_dir=data_dir)
     from arms.training import Epoch, TrainingConfig
     from cli.lab import train_artefact
@@ -61,7 +63,8 @@ def train(
         with found(settings):
             pass  # a database that cannot be used is said before hours of training
     config = TrainingConfig(epochs=epochs, seed=seed)
-    artefact, _ = train_artefact(arm, preset, _course(world, data, markets, seed), config, output, progress)
+    course = _course(world, data, markets, seed)
+    artefact, _ = train_artefact(arm, preset, course, config, output, progress, backend)
     if register:
         from cli.database import writing
         from cli.finding import actor
@@ -127,26 +130,34 @@ for _judging in (evaluate, compare, attention):
 
 @app.command(name="import")
 def import_(
-    file: Annotated[Path, typer.Argument(exists=True, help="ONNX file, or an artefact folder.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, help="ONNX file, safetensors weights, or an artefact folder.")
+    ],
     arm: Annotated[str, typer.Option(help="Arm it is a model of.")],
-    window: Annotated[int, typer.Option(min=1, max=64, help="How many states an ONNX file reads.")] = 20,
-    output: Annotated[str, typer.Option(help="What an ONNX file answers: probs or logits.")] = "probs",
+    window: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many states an ONNX file reads (default 20).")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="What an ONNX file answers: probs (default) or logits.")
+    ] = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put a model into the registry; it serves after `abctl model promote`.
 
+    Safetensors weights are those of a LACUNA base net, under MLX's names (docs/arms.md, Foreign weights).
+
     Example: abctl model import my_policy.onnx --arm transformer --window 20
     """
     from cli.database import writing
     from cli.finding import actor
-    from cli.registry import check_folder, register_folder, wrapped_onnx
+    from cli.registry import check_folder, register_folder, wrapped
     from cli.settings import read_settings
     from cli.terminal import print_json, say
 
     settings = read_settings(data_dir=data_dir)
     with ExitStack() as stack:
-        folder = file if file.is_dir() else stack.enter_context(wrapped_onnx(arm, file, window, output))
+        folder = file if file.is_dir() else stack.enter_context(wrapped(arm, file, window, output))
         check_folder(folder, arm)
         model_id = register_folder(stack.enter_context(writing(settings)), folder, actor())
     if as_json:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -40,6 +41,35 @@ def check_folder(folder: Path, arm: str) -> None:
             f"{folder} says it is a model of arm {artefact.arm!r}, not {arm!r}: give --arm {artefact.arm}"
         )
     loader_of(artefact.kind)(artefact, MARKET_V1)
+
+
+@contextmanager
+def wrapped(arm: str, file: Path, window: int | None, output: str | None) -> Generator[Path]:
+    """A file of either kind as an artefact folder; it is gone afterwards. window, output: of an ONNX file."""
+    from arms.foreign_file import holds_weights
+
+    if not holds_weights(file):
+        with wrapped_onnx(arm, file, window or 20, output or "probs") as place:
+            yield place
+        return
+    if window is not None or output is not None:
+        raise Refused(f"--window and --output are for ONNX files: {file} needs neither, so leave them out")
+    with wrapped_weights(arm, file) as place:
+        yield place
+
+
+@contextmanager
+def wrapped_weights(arm: str, file: Path) -> Generator[Path]:
+    """Foreign weights as an artefact folder; it is gone afterwards."""
+    if find_spec("onnx") is None:
+        raise Refused("a graph of weights is written by the train extra: pip install 'abctl[train]'")
+    from arms.foreign_weights import import_weights
+    from arms.schema import MARKET_V1
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model"
+        import_weights(file, place, arm, MARKET_V1)
+        yield place
 
 
 @contextmanager

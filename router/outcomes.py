@@ -12,12 +12,13 @@ from router.keys import Grant
 from router.known import Known
 from router.nesting import DEPTH_MAX, is_too_deep
 from router.problems import Problem, decoded, invalid
-from router.wire import MarketItem, Money, OutcomeResult, TradeItem
+from router.wire import Instant, MarketItem, Money, OutcomeResult, TradeItem
 from store.records import MarketOutcome, TradeOutcome
 
 ITEMS_MAX = 10_000
 USD_MAX = 1e7
 PRICE_MAX = 1e9
+CLOSED_AHEAD_MAX_US = 86_400_000_000
 _TRADES_MAX = 1_000_000
 _META_BYTES_MAX = 4096
 _ITEM: msgspec.json.Decoder[TradeItem | MarketItem] = msgspec.json.Decoder(TradeItem | MarketItem)
@@ -120,7 +121,7 @@ def _trade_of(experiment: str, item: TradeItem, now_us: int) -> TradeOutcome:
         side=item.side,
         fill=item.fill,
         won=item.won,
-        closed_at_us=instant_us(item.closed_at, "closed_at"),
+        closed_at_us=closed_us(item.closed_at, now_us),
         received_at_us=now_us,
         meta=meta_of(item),
     )
@@ -139,7 +140,7 @@ def _market_of(experiment: str, item: MarketItem, now_us: int) -> MarketOutcome:
         trades=item.trades,
         won=item.won,
         fill=item.fill,
-        closed_at_us=instant_us(item.closed_at, "closed_at"),
+        closed_at_us=closed_us(item.closed_at, now_us),
         received_at_us=now_us,
         meta=meta_of(item),
     )
@@ -150,6 +151,19 @@ def key_of(record: TradeOutcome | MarketOutcome) -> Key:
     if isinstance(record, TradeOutcome):
         return (record.experiment, "", record.decision_id)
     return (record.experiment, record.unit, record.bot)
+
+
+def closed_us(closed_at: Instant, now_us: int) -> int:
+    """When it closed, by the bot's clock, which may be wrong: it decides nothing, and no outcome is lost.
+
+    More than a day ahead is no clock, but another unit of time, or a market that has not ended.
+    """
+    at_us = instant_us(closed_at, "closed_at")
+    ahead_us = at_us - now_us
+    if ahead_us > CLOSED_AHEAD_MAX_US:
+        rule = f"must be at most a day ahead of now, but is {ahead_us / 3_600_000_000:,.1f} hours ahead"
+        raise invalid("closed_at", f"{rule}; send it once it has closed, and check this machine's clock")
+    return at_us
 
 
 def micro_of(usd: float, field: str) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from router.cohort import Cohort
 from router.splits import rfc3339
+from router.starts import SKEW_S_DEFAULT
 from stats.words import many
 from store.models import AliasChange
 from store.records import Experiment
@@ -24,11 +25,6 @@ def remarks(
 ) -> list[str]:
     """Oddities by how many, and arms whose model changed."""
     counted = [
-        (
-            _count(columns.contaminated),
-            "unit",
-            "assigned to two arms: look for bots with changing started_at",
-        ),
         (int(columns.stale.sum()), "decision", "made while the split could not be confirmed"),
         (_count(cohort.late), "unit", "reported after the attribution window: missing for good"),
         (
@@ -51,6 +47,18 @@ def remarks(
     ]
     said = (f"{many(n, noun)} {text}" for n, noun, text in counted if n)
     return [*said, *_model_changes(experiment, columns, promotions)]
+
+
+def clocks(columns: UnitColumns, now_us: int) -> list[str]:
+    """Times that cannot be, by more than clocks may differ: nothing is left out for them."""
+    skew_us = round(SKEW_S_DEFAULT * 1e6)
+    early = (columns.reported > 0) & (columns.settled_at_us < columns.started_at_us - skew_us)
+    ahead = columns.started_at_us > now_us + skew_us
+    counted = [
+        (_count(early), "settled before starting: a clock ran backwards, or bots report too early"),
+        (_count(ahead), "starting only after now: this machine's clock is behind"),
+    ]
+    return [f"{many(n, 'unit')} {text}" for n, text in counted if n]
 
 
 def _count(rows: NDArray[Any]) -> int:

@@ -133,4 +133,5 @@ def _excluded(columns: UnitColumns, judged: Judged) -> dict[str, int]:
 
 def _warnings(found: Read, judged: Judged) -> list[str]:
     said = remarks.remarks(found.experiment, found.columns, judged.cohort, found.odd, found.promotions)
-    return [*remarks.other_fills(found.columns, judged.cohort, judged.fill), *said]
+    fills = remarks.other_fills(found.columns, judged.cohort, judged.fill)
+    return [*fills, *remarks.clocks(found.columns, judged.now_us), *said]

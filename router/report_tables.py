@@ -17,6 +17,7 @@ from router.report_words import (
 )
 
 Shape = dict[str, Any]
+_NAIVE_ALPHA = 0.05
 NAMES = {"win_rate": "win rate", "profit_rate": "P(profit)", "pnl": "PnL/unit"}
 
 
@@ -176,13 +177,15 @@ def slice_tables(report: Shape) -> list[Grid]:
         for part in found["slices"]
     ]
     columns = [found["by"], "units", "low", "estimate", "high", "E", "PnL/unit", "stands out"]
-    return [Grid(f"By {found['by']}", columns, rows)]
+    return [Grid(f"By {found['by']}, units as {'/'.join(report['arms'])}", columns, rows)]
 
 
 def slice_lines(report: Shape) -> list[str]:
     """What the slices may be used for, and how many questions were allowed for."""
     found = report["slices"]
-    return [] if found is None else [f"{found['label']}. {len(found['slices'])} slices, {found['control']}."]
+    if found is None:
+        return []
+    return [f"By {found['by']}: {found['label']}. {len(found['slices'])} slices, {found['control']}."]
 
 
 def stages_table(report: Shape) -> Grid:
@@ -213,6 +216,8 @@ def check_lines(report: Shape) -> list[str]:
     """Whether the coin fell as it should, what the numbers are worth, and what is not in them."""
     srm = report["srm"]
     state = "ALARM, the units did not fall as the split says" if srm["alarm"] else "clean"
+    if srm["impossible"]:
+        state += f", but {srm['impossible']:,} units lie in an arm whose share was 0"
     return [
         served_line(report),
         *slice_lines(report),
@@ -223,11 +228,28 @@ def check_lines(report: Shape) -> list[str]:
 
 
 def naive_line(report: Shape) -> str:
-    """What a reader of other tools would have been told."""
-    naive = report["naive"]
+    """What a reader of other tools would have been told, and why not to believe it."""
+    naive, said = report["naive"], "Not evidence: a naive per-trade test would have said"
     if naive["p"] is None:
-        return "Not evidence: a naive per-trade test would have said nothing, for an arm has no trades."
+        pair = _pair(report)
+        idle = (arm for arm, row in report["arms"].items() if arm in pair and not row["trades"])
+        return f"{said} nothing: no trade of {' and '.join(idle)} was reported."
     return (
-        f"Not evidence: a naive per-trade test would have said z = {naive['z']:.2f}, p = {naive['p']:.2g},"
-        " as if trades were independent, looked at once and the split never changed."
+        f"{said} {_naive_finding(report)} (z = {naive['z']:.2f}, p = {naive['p']:.2g}), as if trades were"
+        " independent, looked at once and the split never changed. Do not believe it: trades of one unit"
+        " share its outcome, every look is one more chance of a false alarm, and a split that changes mixes"
+        " good and bad times."
     )
+
+
+def _naive_finding(report: Shape) -> str:
+    """In the words of who tests once at 5%."""
+    treatment, control = _pair(report)
+    if report["naive"]["p"] >= _NAIVE_ALPHA:
+        return "that neither arm wins more of its trades"
+    better, other = (treatment, control) if report["naive"]["z"] > 0.0 else (control, treatment)
+    return f"that {better} wins more of its trades than {other}"
+
+
+def _pair(report: Shape) -> tuple[str, str]:
+    return report["treatment"], report["control"]

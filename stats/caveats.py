@@ -11,7 +11,7 @@ from stats.words import NAMES, many, signed
 
 def caveats(design: Design, arms: Mapping[str, ArmReport], primary: Judged, srm: Srm) -> tuple[str, ...]:
     found = [
-        *_missing(design, primary),
+        *_missing(design, arms, primary),
         *_opposite_signs(design, arms, primary),
         *_contaminated(design, arms),
         *_unserved(design, arms),
@@ -25,18 +25,22 @@ def caveats(design: Design, arms: Mapping[str, ArmReport], primary: Judged, srm:
     return tuple(found)
 
 
-def _missing(design: Design, judged: Judged) -> list[str]:
+def _missing(design: Design, arms: Mapping[str, ArmReport], judged: Judged) -> list[str]:
+    """Counts where there is no estimate: of units of another fill a share would say nothing true."""
     bounds, effect = judged.missing, judged.effect
     if not bounds.shown:
         return []
+    if effect.estimate is None:
+        rows = {arm: arms[arm] for arm in (design.treatment, design.control)}
+        said = " and ".join(f"{row.missing:,} of {arm}'s {row.units:,}" for arm, row in rows.items())
+        return [f"No outcome came in time for {said} {design.unit_name}s."]
     shares = (
         f"Outcomes are missing for {100 * bounds.share_treatment:.1f}% of {design.treatment}'s and"
         f" {100 * bounds.share_control:.1f}% of {design.control}'s {design.unit_name}s"
     )
-    if effect.estimate is None:
-        return [f"{shares}."]
     worst, best = (signed(effect.metric, effect.estimate + shift) for shift in (bounds.worst, bounds.best))
-    return [f"{shares}: it could be from {worst} (all against {design.treatment}) to {best} (all for it)."]
+    what = f"the estimate could be anything from {worst} (all of them against {design.treatment})"
+    return [f"{shares}: {what} to {best} (all for it)."]
 
 
 def _opposite_signs(design: Design, arms: Mapping[str, ArmReport], judged: Judged) -> list[str]:
@@ -59,7 +63,8 @@ def _raw_difference(design: Design, arms: Mapping[str, ArmReport]) -> float | No
 
 def _contaminated(design: Design, arms: Mapping[str, ArmReport]) -> list[str]:
     count = sum(arm.contaminated for arm in arms.values())
-    return [f"{many(count, design.unit_name)} assigned to two arms (contaminated)."] if count else []
+    said = f"{many(count, design.unit_name)} assigned to two arms (contaminated), counted under the first"
+    return [f"{said}: look for bots with changing started_at."] if count else []
 
 
 def _unserved(design: Design, arms: Mapping[str, ArmReport]) -> list[str]:

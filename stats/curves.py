@@ -14,7 +14,7 @@ from stats import boundary
 from stats.arm_report import MICRO, share
 from stats.centre import DECAY_PER_DAY, PRIOR_UNITS, daily_centre
 from stats.design import Design, History
-from stats.effect import Effect, bounds
+from stats.effect import Effect, enough, interval
 from stats.moments import group_sums, grouped_moments, merge
 from stats.scores import Scores, pair_rows, pair_scores, to_door
 from stats.sequence import Look
@@ -150,7 +150,7 @@ def _point(look: Look, metric: Metric, rho: float | None, alpha: float) -> tuple
     if not look.has_both:
         return None, None, None, None
     scale, estimate = to_door(metric), look.effect
-    if rho is None or not look.ready or look.error == 0.0 or (metric == "pnl" and not look.near_normal):
+    if rho is None or not enough(look, metric) or look.error == 0.0:
         return estimate * scale, None, None, None
-    low, high = bounds(estimate, look.half_width(rho, alpha), metric)
+    low, high = interval(look, metric, rho, alpha)
     return estimate * scale, low * scale, high * scale, boundary.e_from_log(look.log_e(rho))

@@ -124,9 +124,9 @@ def _begin(scores: Scores, pair: Pair, look: Look | None) -> Effect:
 
 def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect:
     look = path[-1]
-    low, high = bounds(look.effect, look.half_width(rho, alpha), begun.metric)
-    lower, upper = bounds(look.effect, look.half_width_one_sided(rho, alpha), begun.metric)
-    largest = max(past.log_e(rho) for past in path if _enough(past, begun.metric))
+    low, high = interval(look, begun.metric, rho, alpha)
+    lower, upper = _bounds(look.effect, look.half_width_one_sided(rho, alpha), begun.metric)
+    largest = max(past.log_e(rho) for past in path if enough(past, begun.metric))
     return replace(
         begun,
         reason=f"{begun.units} units whose coin could have fallen either way; valid at any look",
@@ -139,7 +139,17 @@ def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect
     )
 
 
-def bounds(estimate: float, half_width: float, metric: Metric) -> tuple[float, float]:
+def enough(look: Look, metric: Metric) -> bool:
+    """Whether the bound, which is asymptotic in units, may be shown at this moment."""
+    return look.has_both and look.ready and (metric != "pnl" or look.near_normal)
+
+
+def interval(look: Look, metric: Metric, rho: float, alpha: float) -> tuple[float, float]:
+    """Two-sided 1 - alpha at all moments together, in the unit of the scores; of a look that is `enough`."""
+    return _bounds(look.effect, look.half_width(rho, alpha), metric)
+
+
+def _bounds(estimate: float, half_width: float, metric: Metric) -> tuple[float, float]:
     """Around an estimate; two shares differ by 1 at the most."""
     room = -math.inf if metric == "pnl" else -1.0
     return _least(estimate, half_width, room), -_least(-estimate, half_width, room)
@@ -176,7 +186,7 @@ def _invalid(scores: Scores) -> str | None:
 
 def _not_ready(begun: Effect, pair: Pair) -> str | None:
     if begun.units == 0 or begun.look is None:
-        return "no mature unit yet that either arm could have got"
+        return "no unit yet has an outcome in time and a coin that could have fallen either way"
     if begun.look.ready:
         return None
     treated, controls = begun.look.treatment.effective_units, begun.look.control.effective_units
@@ -187,14 +197,10 @@ def _not_ready(begun: Effect, pair: Pair) -> str | None:
     )
 
 
-def _enough(look: Look, metric: Metric) -> bool:
-    return look.has_both and look.ready and (metric != "pnl" or look.near_normal)
-
-
 def _skewed(begun: Effect, pair: Pair) -> str | None:
     """Money only: a rate is judged by the widest variance a rate can have, rare losses or not."""
     look = begun.look
-    if look is None or _enough(look, pair.metric):
+    if look is None or enough(look, pair.metric):
         return None
     return (
         f"the PnL is too skewed (skewness {look.skewness:.1f}): an interval needs about"

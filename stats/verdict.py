@@ -141,11 +141,14 @@ def _waiting(design: Design, judged: Judged) -> Verdict:
         return Verdict(NOT_YET, _sentence(effect.reason))
     paces = _paces(judged)
     if None in paces:
-        return Verdict(NOT_YET, f"{_sentence(effect.reason)} How many more that takes cannot be said.")
+        return Verdict(
+            NOT_YET, f"{_sentence(effect.reason)} How many more {name}s that takes cannot be said."
+        )
     more = max(pace for pace in paces if pace is not None)
     if more == 0:
         return Verdict(NOT_YET, _sentence(effect.reason))
-    parts = [_sentence(effect.reason), f"That takes about {about(more, 'more ' + name)} at the present split"]
+    wanted = f"{about(more, 'more ' + name)} with an outcome, at the present split"
+    parts = [_sentence(effect.reason), f"It takes about {wanted}"]
     whole = None if design.metric == "pnl" else _to_show(design, judged)
     if whole is not None and whole > more:
         return Verdict(
@@ -178,12 +181,21 @@ def _open(design: Design, judged: Judged) -> Verdict:
     effect = judged.effect
     seen = f"The lower bound is {_say(effect, effect.low)} ({_interval(design, effect)})"
     if judged.hidden_by_missing:
-        return Verdict(NOT_YET, f"{seen}, but with missing outcomes at their worst 0 is inside: find them.")
+        return Verdict(NOT_YET, f"{seen}, but {_hidden(judged)}, so 0 is inside: find them.")
     seen = f"{seen}: 0 is inside."
     if effect.look is not None and effect.look.information >= plan_information(design.v_plan_units):
         planned = many(design.v_plan_units, design.unit_name)
         return Verdict(NO_DIFFERENCE, f"{seen} The planned evidence, {planned} at an even split, is in.")
     return _with_more(design, judged, effect.estimate or 0.0, seen)
+
+
+def _hidden(judged: Judged) -> str:
+    """Where the bound that leaves 0 would lie if the missing outcomes spoke against it."""
+    effect, missing = judged.effect, judged.missing
+    if effect.low is not None and effect.low > 0.0:
+        return f"with the missing outcomes at their worst it is {_say(effect, effect.low + missing.worst)}"
+    high = None if effect.high is None else effect.high + missing.best
+    return f"with the missing outcomes at their best the upper bound is {_say(effect, high)}"
 
 
 def _money_open(design: Design, primary: Judged, pnl: Judged) -> Verdict:

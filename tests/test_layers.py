@@ -59,9 +59,13 @@ def test_the_client_stands_alone(graph):
     assert imported & OURS == set()
 
 
-def test_torch_is_imported_only_by_modules_that_say_so(graph):
-    importers = graph.find_modules_that_directly_import("torch") if "torch" in graph.modules else set()
-    assert [module for module in importers if not module.rpartition(".")[2].startswith("torch_")] == []
+@pytest.mark.parametrize("framework", ["torch", "mlx"])
+def test_a_framework_is_imported_only_by_modules_that_say_so(graph, framework):
+    named = {target for target in graph.modules if package_of(target) == framework}
+    importers = {module for target in named for module in graph.find_modules_that_directly_import(target)}
+    strangers = [m for m in importers if not m.rpartition(".")[2].startswith(f"{framework}_")]
+    assert named
+    assert set(strangers) <= {"cli.doctor"}  # which asks what is here
 
 
 def test_the_contracts_of_import_linter_are_kept():

@@ -103,6 +103,53 @@ def test_alarms_and_warnings_are_said(page):
     assert "! units with paper fills" in text
 
 
+@pytest.mark.parametrize(
+    ("z", "p", "said"),
+    [
+        (4.2, 0.00003, "that transformer wins more of its trades than base (z = 4.20, p = 3e-05)"),
+        (-4.2, 0.00003, "that base wins more of its trades than transformer (z = -4.20, p = 3e-05)"),
+        (1.0, 0.32, "that neither arm wins more of its trades (z = 1.00, p = 0.32)"),
+    ],
+)
+def test_what_a_naive_test_concludes_is_said_with_why_not_to_believe_it(z, p, said):
+    line = report_tables.naive_line({**REPORT, "naive": {"z": z, "p": p}})
+    assert line.startswith(f"Not evidence: a naive per-trade test would have said {said}, as if")
+    assert "Do not believe it: trades of one unit share its outcome" in line
+
+
+@pytest.mark.parametrize(
+    ("idle", "said"),
+    [(("base",), "no trade of base was"), (("base", "transformer"), "no trade of base and transformer was")],
+)
+def test_where_no_trades_were_reported_the_arm_is_named(idle, said):
+    arms = {arm: row | {"trades": 0 if arm in idle else 7} for arm, row in REPORT["arms"].items()}
+    line = report_tables.naive_line(
+        {**REPORT, "naive": {"z": None, "p": None}, "arms": {**arms, "third": {**arms["base"], "trades": 0}}}
+    )
+    assert said in line and "third" not in line
+
+
+def test_a_clean_coin_beside_units_that_it_could_not_give_is_no_plain_clean():
+    (line,) = [
+        said
+        for said in report_tables.check_lines({**REPORT, "srm": {**REPORT["srm"], "impossible": 1_050}})
+        if said.startswith("Assignment")
+    ]
+    assert "clean, but 1,050 units lie in an arm whose share was 0;" in line
+
+
+def test_slices_say_which_arm_has_how_many_units():
+    part = {"name": "BTC", "units": {"base": 3, "transformer": 4}, "stands_out": False}
+    part |= dict.fromkeys(("low", "estimate", "high", "e_value", "pnl_estimate_usd"))
+    sliced = {"by": "market", "slices": [part], "label": "description", "control": "e-BH"}
+    (table,) = report_tables.slice_tables({**REPORT, "slices": sliced})
+    assert table.title == "By market, units as base/transformer"
+    assert table.rows[0][:2] == ["BTC", "3/4"]
+    assert report_tables.slice_lines({**REPORT, "slices": sliced}) == [
+        "By market: description. 1 slices, e-BH."
+    ]
+
+
 def test_csv_has_one_row_per_arm(abctl):
     abctl("split", "set", "transformer", "0.1")
     told = abctl("report", "--format", "csv")

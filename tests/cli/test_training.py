@@ -18,6 +18,16 @@ def test_a_trained_model_is_registered_and_can_be_promoted(abctl, tmp_path):
     assert json.loads(again.out)["id"] == found["id"], "the same files are the same model"
 
 
+def test_mlx_trains_what_serves_like_any_other(abctl, tmp_path):
+    words = ("--arm", "transformer", "--output", "m", "--backend", "mlx", *TINY, "--json")
+    told = abctl("model", "train", *words)
+    assert told.code == 0, told.err
+    assert abctl("model", "promote", json.loads(told.out)["id"][:12]).code == 0
+    assert (tmp_path / "m" / "model.safetensors").is_file()
+    looked = abctl("model", "attention", "--model", "m", "--world", "decoy-fast", "--json")
+    assert looked.code == 0, looked.err
+
+
 def test_training_without_registering_makes_no_database(abctl, tmp_path):
     told = abctl("model", "train", "--arm", "base", "--output", "m", *TINY, "--no-register")
     assert told.code == 0, told.err
@@ -30,6 +40,7 @@ def test_training_without_registering_makes_no_database(abctl, tmp_path):
         (["--arm", "bass"], "base/default"),
         (["--arm", "base", "--preset", "huge"], "base/default"),
         (["--arm", "base", "--world", "real"], "decoy-fast"),
+        (["--arm", "base", "--backend", "jax"], "--backend must be one of torch, mlx"),
         (["--arm", "base", "--data", "nowhere"], "markets.parquet"),
     ],
 )

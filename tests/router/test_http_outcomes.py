@@ -4,6 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from router.outcomes import CLOSED_AHEAD_MAX_US, closed_us
+from router.problems import Problem
+from store.clock import wall_clock_us
+
 NOW = {"closed_at": "2026-01-05T10:00:00Z", "fill": "live"}
 
 
@@ -65,6 +69,27 @@ def test_more_than_ten_million_is_refused(node, field):
     found = node.refused("/v1/outcomes", market("too much", **{field: 10_000_000.01}))
     assert found["field"] == field
     assert "within +-10,000,000 USD" in found["detail"]
+
+
+@pytest.mark.parametrize("made", [market, trade])
+def test_what_closes_days_ahead_is_refused_and_a_wrong_clock_is_not(node, made):
+    now_ms = wall_clock_us() // 1000
+    items = [
+        made(f"days {made.__name__}", closed_at=now_ms + 25 * 3_600_000),
+        made(f"fast {made.__name__}", closed_at=now_ms + 600_000),
+    ]
+    refused = node.refused("/v1/outcomes", items[0])
+    assert refused["field"] == "closed_at"
+    assert "must be at most a day ahead of now, but is 25.0 hours ahead" in refused["detail"]
+    assert statuses(node.post("/v1/outcomes", items)) == ["rejected", "accepted"]
+
+
+@pytest.mark.parametrize("ahead_us", [-10 * 365 * 86_400_000_000, 0, CLOSED_AHEAD_MAX_US])
+def test_long_ago_and_up_to_a_day_ahead_is_kept_as_it_was_sent(ahead_us):
+    now_us = wall_clock_us() // 1000 * 1000
+    assert closed_us((now_us + ahead_us) // 1000, now_us) == now_us + ahead_us
+    with pytest.raises(Problem, match="at most a day ahead"):
+        closed_us((now_us + CLOSED_AHEAD_MAX_US) // 1000 + 1, now_us)
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])

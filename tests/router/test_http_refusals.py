@@ -279,6 +279,7 @@ BAD_OUTCOMES = {
     "bad id": ({**TRADE, "decision_id": "a\x00"}, "decision_id", "printable"),
     "bad unit": ({**MARKET, "unit": " "}, "unit", "empty"),
     "bad time": ({**MARKET, "closed_at": "soon"}, "closed_at", "RFC 3339"),
+    "seconds for milliseconds": ({**TRADE, "closed_at": 1_767_225_600}, "closed_at", "epoch milliseconds"),
     "large meta": ({**MARKET, "meta": {"x": "y" * 5000}}, "meta", "4096"),
     "NUL in meta": ({**MARKET, "meta": {"x": "a\x00"}}, "meta", "NUL"),
     "unknown field": ({**MARKET, "pnl": 1}, "pnl", "unknown field"),

@@ -1,6 +1,7 @@
 """The report on edge cases and its laws."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -263,10 +264,32 @@ def test_missing_outcomes_show_both_bounds_and_hold_the_verdict():
     none, some = {"transformer": ArmCounts(missing=1)}, {"transformer": ArmCounts(missing=100)}
     assert not ask(units, counts=none).warnings
     found = ask(units, counts=some)
-    assert "25.0% of transformer's" in found.warnings[0] and "all against transformer" in found.warnings[0]
+    assert "25.0% of transformer's" in found.warnings[0]
+    assert "the estimate could be anything from" in found.warnings[0]
+    assert "(all of them against transformer)" in found.warnings[0]
     many = ask(units, counts={arm: ArmCounts(missing=200) for arm in ARMS})
     assert many.effect.low > 0.0 and many.verdict.verdict == "cannot say yet"
-    assert "missing outcomes" in many.verdict.reason
+    (worst,) = re.findall(
+        r"missing outcomes at their worst it is (-[0-9.]+) points, so 0", many.verdict.reason
+    )
+    assert float(worst) < 0.0
+
+
+def test_missing_outcomes_of_a_worse_arm_move_the_upper_bound():
+    units = alternating(600, [-900_000, 1_000_000, -1_100_000], [900_000, 1_100_000, -200_000])
+    found = ask(units, counts={arm: ArmCounts(missing=200) for arm in ARMS})
+    assert found.effect.high < 0.0 and found.verdict.verdict == "cannot say yet"
+    assert re.search(
+        r"missing outcomes at their best the upper bound is \+[0-9.]+ points, so 0 is inside: find them\.$",
+        found.verdict.reason,
+    )
+
+
+def test_without_an_estimate_missing_outcomes_are_counted_and_no_share_is_invented():
+    counts = {"base": ArmCounts(units=9, missing=2), "transformer": ArmCounts(units=7, missing=1)}
+    assert ask(Units.empty(), counts=counts).warnings == (
+        "No outcome came in time for 1 of transformer's 7 and 2 of base's 9 markets.",
+    )
 
 
 def test_simpson_is_named():
