@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
-from mlx import nn
+from mlx.nn.utils import value_and_grad
 from mlx.utils import tree_map
 from numpy.typing import NDArray
 
@@ -55,7 +55,7 @@ class _Learner:
         self._net = DecisionNet(preset, features)
         self._averaged = with_weights(DecisionNet(preset, features), weights_of(self._net))
         self._optimizer = optim.Adam(learning_rate=config.learning_rate, bias_correction=True)
-        self._backward = nn.value_and_grad(self._net, self._loss)
+        self._backward = value_and_grad(self._net, self._loss)
         self._best: dict[str, NDArray[np.float32]] = {}
 
     def start_epoch(self) -> None:
