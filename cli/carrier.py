@@ -26,7 +26,11 @@ from store.writer import Writer
 IDLE_S = 0.05
 GATHER_S = 0.1
 """Between rounds that find something: a transaction costs a writer as much as a hundred decisions."""
+IDLE_MAX_S = 0.25
+"""Between looks into Redis for a lane that has had nothing for a while; its own journals wake it at once."""
 SETTLE_S = 0.25
+IDLE_SETTLE_ROUNDS = 4
+"""An idle lane is settled, and vouched for, every so many rounds of settling."""
 DISCOVER_S = 1.0
 DRAIN_S = 8.0
 _DRAIN_PAUSE_S = 0.01
@@ -64,9 +68,29 @@ class Lane:
     lease: Lease
     recall: Recall
     is_leading: bool = False
+    _pause_s: float = 0.0
+    _look_at_s: float = 0.0
 
-    def step(self) -> Moved:
-        """One round. A full Redis takes nothing in, and is emptied all the same."""
+    @property
+    def is_idle(self) -> bool:
+        """Nothing has moved for several rounds."""
+        return self._pause_s >= IDLE_MAX_S
+
+    def step(self, now_s: float) -> Moved:
+        """One round; what others may have shipped is looked for less often while there is nothing."""
+        if now_s < self._look_at_s and not self.shipper.has_news():
+            return Moved()
+        moved = self._step()
+        self._pause_s = 0.0 if moved else min(self._pause_s + IDLE_S, IDLE_MAX_S)
+        self._look_at_s = now_s + self._pause_s
+        return moved
+
+    def wake(self) -> None:
+        """Lets the next round look, whatever was found before."""
+        self._pause_s = self._look_at_s = 0.0
+
+    def _step(self) -> Moved:
+        """A full Redis takes nothing in, and is emptied all the same."""
         self.is_leading, full = self._leads(), None
         moved = Moved()
         try:
@@ -116,6 +140,7 @@ class Carrier:
         self._stopping = False
         self._next_vouch_s = 0.0
         self._next_settle_s = 0.0
+        self._settle_round = 0
         self._next_discovery_s = 0.0
 
     def stop(self) -> None:
@@ -156,18 +181,24 @@ class Carrier:
         now_s = time.monotonic()
         if now_s >= self._next_vouch_s:  # first, for it needs no SQL
             self._next_vouch_s = now_s + SETTLE_S
-            for lane in self._lanes.values():
+            for lane in self._attended():
                 lane.vouch()
         if now_s >= self._next_discovery_s:
             self._next_discovery_s = now_s + DISCOVER_S
             self._discover()
-        moved = sum((lane.step() for lane in self._lanes.values()), Moved())
+        moved = sum((lane.step(now_s) for lane in self._lanes.values()), Moved())
         if now_s >= self._next_settle_s:
             self._next_settle_s = now_s + SETTLE_S
-            for lane in self._lanes.values():
+            for lane in self._attended():
                 lane.settle(self._clock())
+            self._settle_round += 1
             lag.note(self._lag_bytes())
         return moved
+
+    def _attended(self) -> list[Lane]:
+        """The lanes that are settled and vouched for this time."""
+        all_too = self._settle_round % IDLE_SETTLE_ROUNDS == 0
+        return [lane for lane in self._lanes.values() if all_too or not lane.is_idle]
 
     def _discover(self) -> None:
         with self._engine.connect() as connection:
@@ -195,6 +226,10 @@ class Carrier:
     def _lag_bytes(self) -> int:
         return lag_bytes(self._data_dir.journals, self._marks)
 
+    def _wake(self) -> None:
+        for lane in self._lanes.values():
+            lane.wake()
+
     def _is_all_carried(self) -> bool:
         try:
             return self._lag_bytes() == 0
@@ -203,6 +238,7 @@ class Carrier:
 
     def _drain(self) -> None:
         deadline_s = time.monotonic() + DRAIN_S
+        self._wake()
         while time.monotonic() < deadline_s:
             moved = self._try_round()
             if moved is None or (not moved and self._is_all_carried()):
@@ -210,6 +246,7 @@ class Carrier:
             if not moved:
                 time.sleep(_DRAIN_PAUSE_S)
         self._next_settle_s = 0.0
+        self._wake()
         self._try_round()
         for lane in self._lanes.values():
             try:

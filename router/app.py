@@ -31,6 +31,7 @@ from router.errors import (
     UnknownArm,
     UnknownVersion,
 )
+from router.explaining import Explainer
 from router.front import Caller, Front
 from router.hot import DECIDE, HotPaths
 from router.openapi import complete
@@ -121,7 +122,8 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(SQLAlchemyError, _on_sql)
     app.add_exception_handler(Exception, _on_fault)
     complete(app)
-    return Front(HotPaths(service.desk, service.door), app, service.door)
+    hot = HotPaths(service.desk, service.door, Explainer(service.config.data_dir.models))
+    return Front(hot, app, service.door)
 
 
 def _lifespan(service: Service) -> Any:

@@ -82,8 +82,6 @@ def _refuse_unsupported(request: DecideRequest) -> None:
     """What could only be ignored is refused, so that nobody relies on it."""
     if request.quote is not None:
         raise invalid("quote", "is not supported yet: leave it out until shadow arms exist")
-    if request.explain:
-        raise invalid("explain", "is not supported yet: leave it out")
 
 
 def _budget_s(deadline_ms: float) -> float:

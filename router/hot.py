@@ -25,6 +25,7 @@ from router.body import (
 )
 from router.desk import Desk
 from router.door import Door
+from router.explaining import Explainer, wants_explanation
 from router.keys import Grant
 from router.known import Known
 from router.parsing import DecisionParser, brief_of
@@ -56,9 +57,10 @@ Handler = Callable[[bytes, Grant, float], Awaitable[bytes]]
 class HotPaths:
     """An ASGI application that knows only POST on its own paths."""
 
-    def __init__(self, desk: Desk, door: Door) -> None:
+    def __init__(self, desk: Desk, door: Door, explainer: Explainer) -> None:
         self._desk = desk
         self._door = door
+        self._explainer = explainer
         self._parser = DecisionParser(desk.schema)
         self._batches = Batches(desk)
         self._seen: outcomes.Seen = Known(_OUTCOMES_REMEMBERED)
@@ -98,6 +100,8 @@ class HotPaths:
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
         grant = self._door.admit(scope["headers"], HOT_SCOPES[scope["path"]])
         check_json(content_type_of(scope))
+        if scope["path"] == DECIDE and scope["query_string"] and wants_explanation(scope["query_string"]):
+            handler = self._decide_explained
         return await handler(await read_body(scope, receive, limit_bytes), grant, began_s)
 
     async def _decide(self, body: bytes, grant: Grant, began_s: float) -> bytes:
@@ -105,9 +109,21 @@ class HotPaths:
             brief = brief_of(body)
             self._check(brief, grant)
             return await self._desk.refuse(brief)
+        return await self._decided(*self._parser.parsed(body), grant, began_s)
+
+    async def _decide_explained(self, body: bytes, grant: Grant, began_s: float) -> bytes:
+        """As if the body asked for it."""
+        if self._desk.is_full():
+            return await self._decide(body, grant, began_s)
         request, history = self._parser.parsed(body)
+        return await self._decided(msgspec.structs.replace(request, explain=True), history, grant, began_s)
+
+    async def _decided(
+        self, request: DecideRequest, history: NDArray[np.float32], grant: Grant, began_s: float
+    ) -> bytes:
         self._check(request, grant)
-        return await self._desk.decide(request, history, began_s)
+        reply = await self._desk.decide(request, history, began_s)
+        return await self._explainer.explained(reply, history) if request.explain else reply
 
     def _check(self, request: DecideRequest | BriefRequest, grant: Grant) -> None:
         """A decision is within the caller's grant: of its experiment, and forced by an administrator only."""
@@ -130,6 +146,8 @@ class HotPaths:
         def parsed(item: msgspec.Raw) -> tuple[DecideRequest, NDArray[np.float32]]:
             request, history = self._parser.parsed(item)
             self._check(request, grant)
+            if request.explain:
+                raise invalid("explain", "is answered one decision at a time: send this one to /v1/decide")
             return request, history
 
         return _ENCODE({"decisions": await self._batches.decided(items, parsed, began_s)})

@@ -23,8 +23,8 @@ class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecideRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /v1/decide. history: rows of features, newest last. Times: RFC 3339 or epoch milliseconds.
 
-    deadline_ms: an arm that would take longer is replaced by the control. quote and explain are known and
-    refused: they are not supported yet.
+    deadline_ms: an arm that would take longer is replaced by the control. explain: the reply says where the
+    model looked. quote is known and refused: it is not supported yet.
     """
 
     unit: str
@@ -73,8 +73,16 @@ class Probs(msgspec.Struct, frozen=True):
     sell: float
 
 
-class DecideReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a decision. propensity: share of every arm at binding."""
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the model that answered looked. weights: [layer][head][ticks ago], the share that the newest
+    state gives to each state that was used; each row sums to 1. why_not: why there are none."""
+
+    weights: list[list[list[float]]] | None = None
+    why_not: str | None = None
+
+
+class DecideReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a decision. propensity: share of every arm at binding. explain: only where asked for."""
 
     decision_id: str
     experiment: str
@@ -92,6 +100,7 @@ class DecideReply(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     history_used: int
     latency_us: int
+    explain: Explanation | None = None
 
 
 class AssignReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,10 @@ class Route:
     position: int
     in_flight: list[tuple[str, int]] = field(default_factory=list)
 
+    def has_news(self) -> bool:
+        """Whether the journal goes on behind what is shipped."""
+        return journal.end_of(self.folder) > self.position
+
 
 class Shipper:
     """The journals of one experiment in one data directory. Neither `ship` nor `settle` ever sleeps."""
@@ -40,14 +44,19 @@ class Shipper:
         """Ships what is new, each journal in its turn; returns how many bytes went out."""
         shipped = 0
         self._find_journals()
-        room = DEPTH - self._stream.depth()
-        waiting = list(self._routes.values())
+        waiting = [route for route in self._routes.values() if route.has_news()]
+        room = DEPTH - self._stream.depth() if waiting else 0
         while waiting and room > 0:
             sent = {route.folder.name: self._ship_one(route) for route in waiting[:room]}
             room -= sum(size > 0 for size in sent.values())
             shipped += sum(sent.values())
             waiting = [route for route in waiting if sent.get(route.folder.name, 1) > 0]
         return shipped
+
+    def has_news(self) -> bool:
+        """Whether there is something to ship; asks neither Redis nor SQL."""
+        folders = journal.journal_folders(self._folder)
+        return any(f.name not in self._routes or self._routes[f.name].has_news() for f in folders)
 
     def ends(self) -> dict[str, int]:
         """Where each journal ends now, by its id."""

@@ -69,8 +69,16 @@ class Probs(msgspec.Struct, frozen=True):
     sell: float
 
 
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the model looked. weights: [layer][head][ticks ago], rows sum to 1. why_not: why none."""
+
+    weights: list[list[list[float]]] | None = None
+    why_not: str | None = None
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `arm` was assigned, `served_arm` answered. propensity: every arm's share at binding."""
+    """The answer. `arm` was assigned, `served_arm` answered. propensity: every arm's share at binding.
+    explain: where it was asked for."""
 
     decision_id: str
     experiment: str
@@ -88,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     history_used: int
     latency_us: int
     split_stale: bool = False
+    explain: Explanation | None = None
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):

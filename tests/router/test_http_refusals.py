@@ -55,7 +55,6 @@ BAD_DECISIONS = {
     "deadline of nothing": (asked(deadline_ms=0), "deadline_ms", "above 0"),
     "deadline of an hour": (asked(deadline_ms=3_600_000), "deadline_ms", "at most 60,000"),
     "quote": (asked(quote={"bid": 0.4, "ask": 0.5}), "quote", "not supported yet"),
-    "explain": (asked(explain=True), "explain", "not supported yet"),
 }
 
 
