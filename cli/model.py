@@ -168,7 +168,7 @@ def import_(
 
 @app.command(name="list")
 def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """List registered models, the newest first, and which ones serve.
+    """List registered models, the newest first, and what they are named: the champion serves.
 
     Example: abctl model list
     """
@@ -179,18 +179,24 @@ def list_(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
 
     with looking(read_settings(data_dir=data_dir)) as connection:
         entries = [] if connection is None else models.listed(connection)
-        champions = set() if connection is None else set(models.champions(connection).values())
+        named = {} if connection is None else models.names(connection)
     if as_json:
         found = [
-            {"id": e.id, "arm": e.arm, "facts": _facts(e.facts), "champion": e.id in champions}
+            {
+                "id": e.id,
+                "arm": e.arm,
+                "facts": _facts(e.facts),
+                "aliases": named.get(e.id, []),
+                "champion": models.CHAMPION in named.get(e.id, []),
+            }
             for e in entries
         ]
         print_json(found)
         return
     if not entries:
         note("no model yet: the first `abctl serve` registers those that ship")
-    rows = [_row(entry, entry.id in champions) for entry in entries]
-    show(Table("", ["model", "arm", "kind", "preset", "window", "serves", "registered"], rows, left=4))
+    rows = [_row(entry, named.get(entry.id, [])) for entry in entries]
+    show(Table("", ["model", "arm", "kind", "preset", "window", "alias", "registered"], rows, left=4))
 
 
 def _facts(text: str) -> "dict[str, Any]":
@@ -203,47 +209,36 @@ def _facts(text: str) -> "dict[str, Any]":
     return facts
 
 
-def _row(entry: "ModelEntry", is_champion: bool) -> list[object]:
+def _row(entry: "ModelEntry", aliases: list[str]) -> list[object]:
     import json
 
     from cli.terminal import minute_text
 
     facts = json.loads(entry.facts)
-    preset, serves = facts.get("preset") or None, "yes" if is_champion else None
+    preset, named = facts.get("preset") or None, ", ".join(aliases) or None
     registered = minute_text(entry.created_at_us)
-    return [entry.id[:12], entry.arm, facts["kind"], preset, facts["window"], serves, registered]
+    return [entry.id[:12], entry.arm, facts["kind"], preset, facts["window"], named, registered]
 
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Id of a registered model, or its beginning.")],
+    model: Annotated[str, typer.Argument(help="Id of a registered model, its beginning, or ARM@ALIAS.")],
     arm: Annotated[str | None, typer.Option(help="Arm that it must be a model of.")] = None,
+    alias: Annotated[str, typer.Option(help="champion serves; challenger is only named.")] = "champion",
     reason: ReasonOption = "",
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a model its arm's champion: running services load it within a second.
 
+    A challenger serves nobody: it is the one to try next; other commands know it as `transformer@challenger`.
+
     Example: abctl model promote 0f3a9c12 --arm base --reason "trained on the 26th"
     """
-    from cli.database import existing
-    from cli.failures import Refused
-    from cli.registry import check_servable, make_champion
+    from cli.model_history import promoted
     from cli.settings import read_settings
-    from cli.terminal import print_json, say
-    from store import models
 
-    with existing(read_settings(data_dir=data_dir)) as engine:
-        with engine.connect() as connection:
-            entry = models.find(connection, model)
-        if arm is not None and arm != entry.arm:
-            raise Refused(f"model {entry.id} is one of arm {entry.arm!r}, not {arm!r}; import it for {arm!r}")
-        check_servable(engine, entry.id)
-        make_champion(engine, entry.id, entry.arm, reason)
-    if as_json:
-        print_json({"id": entry.id, "arm": entry.arm, "alias": "champion"})
-    else:
-        say(f"arm {entry.arm} serves model {entry.id} from now on")
+    promoted(read_settings(data_dir=data_dir), model, (arm, alias), reason, as_json)
 
 
 @app.command()
@@ -253,7 +248,7 @@ def history(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell which models served, since when and by whom, or which one served at a time.
+    """Tell which models an arm's aliases named, since when and by whom, or at a time: the champion served.
 
     Example: abctl model history --arm base --at 2026-01-03T14:03:00Z
     """

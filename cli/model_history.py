@@ -1,10 +1,40 @@
-"""`abctl model history` and `rollback`: which model served an arm when, and the one before."""
+"""`abctl model promote`, `history` and `rollback`: which model an alias of an arm named when."""
 
 from cli.failures import Refused
 from cli.settings import Settings
 from store.models import AliasChange
 
-_CHAMPION = "champion"
+_CHAMPION, _CHALLENGER = "champion", "challenger"
+
+
+def promoted(
+    settings: Settings, model: str, alias: tuple[str | None, str], reason: str, as_json: bool
+) -> None:
+    """Checks a model as a service would, then names it. alias: of which arm the model must be, and which."""
+    from cli.database import existing
+    from cli.registry import check_servable, name_model
+    from cli.terminal import print_json, say
+    from store import models
+
+    arm, name = alias
+    if name not in {_CHAMPION, _CHALLENGER}:
+        raise Refused(f"--alias must be {_CHAMPION} or {_CHALLENGER}, not {name!r}")
+    with existing(settings) as engine:
+        with engine.connect() as connection:
+            entry = models.find(connection, model)
+        if arm is not None and arm != entry.arm:
+            raise Refused(f"model {entry.id} is one of arm {entry.arm!r}, not {arm!r}; import it for {arm!r}")
+        check_servable(engine, entry.id)
+        name_model(engine, entry.id, (entry.arm, name), reason)
+    if as_json:
+        print_json({"id": entry.id, "arm": entry.arm, "alias": name})
+    elif name == _CHAMPION:
+        say(f"arm {entry.arm} serves model {entry.id} from now on")
+    else:
+        say(
+            f"model {entry.id} is the challenger of arm {entry.arm}; promote it: "
+            f"abctl model promote {entry.arm}@{name}"
+        )
 
 
 def history_shown(settings: Settings, arm: str | None, at: str | None, as_json: bool) -> None:
@@ -16,17 +46,17 @@ def history_shown(settings: Settings, arm: str | None, at: str | None, as_json: 
 
     with looking(settings) as connection:
         changes = [] if connection is None else alias_history(connection)
-    found = [c for c in changes if c.alias == _CHAMPION and arm in {None, c.arm}]
+    found = [c for c in changes if arm in {None, c.arm}]
     if at is not None:
         found = serving(found, _instant_us(at))
     if as_json:
-        names = ("arm", "model_id", "actor", "reason")
+        names = ("arm", "alias", "model_id", "actor", "reason")
         print_json([{n: getattr(c, n) for n in names} | {"since": rfc3339(c.at_us)} for c in found])
         return
     if not found:
         note("no model served" if at else "no model yet: the first `abctl serve` registers those that ship")
-    rows = [(c.arm, c.model_id[:12], minute_text(c.at_us), c.actor, c.reason or None) for c in found]
-    show(Table("", ("arm", "model", "since", "by", "why"), rows, left=5))
+    rows = [(c.arm, c.alias, c.model_id[:12], minute_text(c.at_us), c.actor, c.reason or None) for c in found]
+    show(Table("", ("arm", "alias", "model", "since", "by", "why"), rows, left=6))
 
 
 def rolled_back(settings: Settings, arm: str, reason: str, as_json: bool) -> None:
@@ -49,9 +79,9 @@ def rolled_back(settings: Settings, arm: str, reason: str, as_json: bool) -> Non
 
 
 def serving(changes: list[AliasChange], at_us: int) -> list[AliasChange]:
-    """The last change of each arm up to a moment, in the order of arms. changes: the oldest first."""
-    last = {change.arm: change for change in changes if change.at_us <= at_us}
-    return [last[arm] for arm in sorted(last)]
+    """The last change of each arm's aliases up to a moment, by arm and alias. changes: the oldest first."""
+    last = {(change.arm, change.alias): change for change in changes if change.at_us <= at_us}
+    return [last[key] for key in sorted(last)]
 
 
 def previous(changes: list[AliasChange], arm: str) -> AliasChange:

@@ -102,7 +102,13 @@ def check_servable(engine: "Engine", model_id: str) -> None:
 
 
 def make_champion(engine: "Engine", model_id: str, arm: str, reason: str) -> None:
-    """Appends the change of the alias."""
+    """Appends the change of the alias that services watch."""
+    name_model(engine, model_id, (arm, "champion"), reason)
+
+
+def name_model(engine: "Engine", model_id: str, alias: tuple[str, str], reason: str) -> None:
+    """Appends a change of an alias of an arm."""
     from store import models
 
-    models.set_alias(engine, models.AliasChange(arm, "champion", model_id, wall_clock_us(), actor(), reason))
+    change = models.AliasChange(*alias, model_id, wall_clock_us(), actor(), reason)
+    models.set_alias(engine, change)

@@ -16,6 +16,8 @@ from store.sql import in_transaction, insert_new, table_of
 _MODELS = table_of(tables.Model)
 _FILES = table_of(tables.ModelFile)
 _ALIASES = table_of(tables.Alias)
+CHAMPION, CHALLENGER = "champion", "challenger"
+"""Aliases of an arm: the model that serves, and the one that is to be tried against it."""
 _ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -66,11 +68,13 @@ def listed(connection: Connection) -> list[ModelEntry]:
     return [ModelEntry(r.id, r.arm, r.facts, r.created_at_us, r.actor) for r in rows]
 
 
-def find(connection: Connection, prefix: str) -> ModelEntry:
-    """The one model whose id starts with prefix."""
-    matches = [entry for entry in listed(connection) if entry.id.startswith(prefix)]
-    if len(matches) != 1 or not prefix:
-        raise UnknownModel(prefix)
+def find(connection: Connection, name: str) -> ModelEntry:
+    """The one model whose id starts with the name, or that `ARM@ALIAS` names now."""
+    arm, at, alias = name.partition("@")
+    start = aliased(connection, alias).get(arm, "") if at else name
+    matches = [entry for entry in listed(connection) if entry.id.startswith(start)]
+    if len(matches) != 1 or not start:
+        raise UnknownModel(name)
     return matches[0]
 
 
@@ -94,9 +98,23 @@ def alias_history(connection: Connection) -> list[AliasChange]:
     return [AliasChange(r.arm, r.alias, r.model_id, r.at_us, r.actor, r.reason) for r in rows]
 
 
+def aliased(connection: Connection, alias: str) -> dict[str, str]:
+    """The model that an alias of each arm names now."""
+    return {c.arm: c.model_id for c in alias_history(connection) if c.alias == alias}
+
+
+def names(connection: Connection) -> dict[str, list[str]]:
+    """The aliases that name a model now, by its id; of its arm."""
+    found: dict[str, list[str]] = {}
+    for alias in (CHAMPION, CHALLENGER):
+        for model_id in aliased(connection, alias).values():
+            found.setdefault(model_id, []).append(alias)
+    return found
+
+
 def champions(connection: Connection) -> dict[str, str]:
     """The model that each arm serves."""
-    return {c.arm: c.model_id for c in alias_history(connection) if c.alias == "champion"}
+    return aliased(connection, CHAMPION)
 
 
 def materialise(engine: Engine, model_id: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`abctl model history` and `rollback` on a real registry; the choice by hand."""
+"""`abctl model promote`, `history` and `rollback` on a real registry; the choice by hand."""
 
 import json
 import shutil
@@ -36,10 +36,7 @@ def test_the_one_before_is_another_model():
 
 def test_there_and_back(abctl, tmp_path):
     first = imported(abctl, starters_folder() / "base")
-    shutil.copytree(starters_folder() / "base", tmp_path / "other")
-    config = tmp_path / "other" / "config.json"
-    config.write_text(config.read_text().replace('"seed": 0', '"seed": 7'))
-    second = imported(abctl, tmp_path / "other")
+    second = imported(abctl, other(tmp_path))
     assert first != second
     refused = abctl("model", "rollback", "--arm", "base")
     assert refused.code == failures.REFUSED
@@ -55,8 +52,50 @@ def test_there_and_back(abctl, tmp_path):
     (then,) = json.loads(abctl("model", "history", "--at", changes[1]["since"], "--json").out)
     assert then["model_id"] == second
     assert "trades too much" in abctl("model", "history").out
-    champion = [m["id"] for m in json.loads(abctl("model", "list", "--json").out) if m["champion"]]
-    assert champion == [first]
+    assert champions(abctl) == [first]
+
+
+def test_a_challenger_serves_nobody_until_it_is_promoted(abctl, tmp_path):
+    first = imported(abctl, starters_folder() / "base")
+    second = imported(abctl, other(tmp_path))
+    assert abctl("model", "promote", first).code == failures.OK
+    done = abctl("model", "promote", second, "--alias", "challenger", "--arm", "base")
+    assert "abctl model promote base@challenger" in done.out
+    named = {m["id"]: m["aliases"] for m in json.loads(abctl("model", "list", "--json").out)}
+    assert named == {first: ["champion"], second: ["challenger"]}
+    assert champions(abctl) == [first]
+    done = abctl("model", "promote", "base@challenger", "--json")
+    assert json.loads(done.out) == {"id": second, "arm": "base", "alias": "champion"}
+    assert champions(abctl) == [second]
+    changes = json.loads(abctl("model", "history", "--json").out)
+    assert [c["alias"] for c in changes] == ["champion", "challenger", "champion"]
+    assert json.loads(abctl("model", "rollback", "--arm", "base", "--json").out)["id"] == first
+
+
+@pytest.mark.parametrize("name", ["transformer@challenger", "base@best", "@champion", "base@", "@"])
+def test_a_name_that_names_nothing_is_refused(abctl, name):
+    assert abctl("model", "promote", imported(abctl, starters_folder() / "base")).code == failures.OK
+    done = abctl("model", "promote", name)
+    assert done.code == failures.NOT_FOUND
+    assert name in done.sentence
+
+
+def test_another_alias_is_refused(abctl):
+    done = abctl("model", "promote", "2a62", "--alias", "best")
+    assert done.code == failures.REFUSED
+    assert "champion or challenger" in done.sentence
+
+
+def champions(abctl):
+    return [m["id"] for m in json.loads(abctl("model", "list", "--json").out) if m["champion"]]
+
+
+def other(tmp_path):
+    """A model with the same answers and another id."""
+    shutil.copytree(starters_folder() / "base", tmp_path / "other")
+    config = tmp_path / "other" / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 7'))
+    return tmp_path / "other"
 
 
 def imported(abctl, folder):
