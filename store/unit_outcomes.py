@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, case, func, select
 from store import tables
 from store.bulk import Row, set_columns
 from store.lookup import EXPERIMENT, Lookup
+from store.plain_units import settle
 from store.sql import table_of
 from store.unit_bots import Rule, Seat, counted, rule_of
 
@@ -64,8 +65,11 @@ class _Said:
 
 def refresh(connection: Connection, experiment: str, units: set[str]) -> None:
     """Sets the outcome columns of these units; those that no decision has opened yet are passed over."""
+    if not units:
+        return
     rule = rule_of(connection, experiment)
-    opened = _opened(connection, experiment, sorted(units))
+    left = settle(connection, experiment, units, rule) if connection.dialect.name == "postgresql" else units
+    opened = _opened(connection, experiment, sorted(left))
     set_columns(connection, _UNITS, outcome_columns(connection, experiment, opened, rule))
 
 
