@@ -120,6 +120,18 @@ def test_a_plain_unit_is_settled_by_postgresql(postgres, make):
     assert left(postgres, make, (asked, trades, {})) == set()
 
 
+@pytest.mark.parametrize(("win", "wins"), [("pnl", 1), ("reported", 2)])
+def test_a_win_is_what_the_experiment_says(postgres, make, win, wins):
+    asked, _, reports = PLAIN
+    trades = [(0, "live", -50_000, True), (1, "live", 70_000, None), (2, "live", 0, True)]
+    facts = ([*asked, *asked, *asked], trades, reports)
+    key = defined(postgres, make, win)
+    ingest(postgres, key, [make.shipment(uuid.uuid4().hex, list(records_of(make, key, "u", facts)))], NOW_US)
+    (row,) = said_by_law(postgres, key, {"u"}).values()
+    assert held(postgres, key, row) == row
+    assert (row["trades"], row["trade_wins"]) == (3, wins)
+
+
 @pytest.mark.parametrize("case", SPECIAL)
 def test_a_special_unit_is_left_to_the_law(postgres, make, case):
     assert left(postgres, make, SPECIAL[case]) == {"u"}
