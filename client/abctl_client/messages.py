@@ -100,11 +100,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """A unit's arm, for bots that carry the arms themselves."""
+    """A unit's arm, for bots that carry the arms themselves. Use `served_arm`: another one than the assigned
+    `arm` where that is killed."""
 
     experiment: str
     unit: str
     arm: str
+    served_arm: str
+    reason: str
     binding: str
     propensity: dict[str, float]
     split_version: int

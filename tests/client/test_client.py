@@ -241,13 +241,15 @@ def test_a_batch(with_service, answers):
 
 def test_an_assignment(with_service, answers):
     assigned = {
-        "experiment": "main", "unit": "u", "arm": "base", "binding": "redis", "propensity": {"base": 1.0},
-        "split_version": 1, "eligible": True, "started_at_ms": 1, "split_stale": False,
+        "experiment": "main", "unit": "u", "arm": "base", "served_arm": "transformer", "reason": "killed",
+        "binding": "redis", "propensity": {"base": 1.0}, "split_version": 1, "eligible": True,
+        "started_at_ms": 1, "split_stale": False,
     }  # fmt: skip
 
     async def play(service):
         async with Client(service.url) as client:
-            assert (await client.assign("u", started_at=1)).arm == "base"
+            said = await client.assign("u", started_at=1)
+            assert (said.arm, said.served_arm, said.reason) == ("base", "transformer", "killed")
 
     assert with_service(play, answers.reply(assigned)).asked == [
         ("POST", "/v1/assign", {"unit": "u", "started_at": 1})
