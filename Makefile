@@ -53,7 +53,9 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
+	@failed=; for script in bench/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script $(ARGS) || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "a promise was missed, or it could not run:$$failed" >&2; exit 1; }
 
 docs: setup
 	$(BIN)/python docs/generate_cli.py

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speed import batch_part, curve_part, decide_part, machine, open_part, overload_part, peers_part
-from speed.found import Section, text_of
+from speed.found import Section, missed, text_of
 from speed.lab import ARMS, Lab, exported, started
 from speed.page import write
 
@@ -63,6 +63,7 @@ def main() -> None:
             sections = _measured(lab, asked.only)
     if asked.write:
         write(sections, machine.facts())
+    sys.exit(bool(missed(sections)))
 
 
 def _measured(lab: Lab, parts: tuple[str, ...]) -> list[Section]:

@@ -30,7 +30,7 @@ import redis
 import uvloop
 from carry.page import measured_on, write
 from speed import machine
-from speed.found import Finding, Section, at_least, text_of
+from speed.found import Finding, Section, at_least, missed, text_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "chaos"))
 
@@ -332,6 +332,7 @@ def main() -> None:
     sections = uvloop.run(run(asked))
     if asked.write:
         write("outage-heading", HEADING, sections)
+    sys.exit(bool(missed(sections)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ with its indexes, under another experiment. Either way has all cores. Needs Linu
 import argparse
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ import psycopg
 from carry.page import measured_on, write
 from carry.postgres import DurablePostgres, own_postgres
 from speed import machine
-from speed.found import Section, at_least, text_of
+from speed.found import Section, at_least, missed, text_of
 
 from cli.own_service import OwnService
 from store.ingest import Shipment, ingest
@@ -282,6 +283,7 @@ def main() -> None:
     print(text_of(section))
     if asked.write:
         write("outcomes-heading", HEADING, [section])
+    sys.exit(bool(missed([section])))
 
 
 if __name__ == "__main__":

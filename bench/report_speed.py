@@ -26,7 +26,7 @@ from carry import mass
 from carry.mass import Mass
 from carry.page import measured_on, write
 from carry.postgres import own_postgres
-from speed.found import Finding, Section, at_most, text_of
+from speed.found import Finding, Section, at_most, missed, text_of
 from sqlalchemy import Engine, make_url, text
 
 from cli.gateway import opened_engine
@@ -225,6 +225,7 @@ def main() -> None:
         print(f"\n{text_of(sections[-1])}\n", flush=True)
     if asked.write:
         write("reports-heading", HEADING, sections)
+    sys.exit(bool(missed(sections)))
 
 
 def _made(server: str, name: str) -> str:

@@ -29,7 +29,7 @@ import aiohttp
 import msgspec
 from carry.page import measured_on, write
 from speed import machine
-from speed.found import Finding, Section, text_of
+from speed.found import Finding, Section, missed, text_of
 
 READY_TARGET_S, MEMORY_TARGET_MB, GROWTH_TARGET = 3.0, 400, 1.05
 LIBRARIES = "import uvicorn, uvloop, httptools, fastapi, onnxruntime, sqlmodel, psycopg, redis"
@@ -234,6 +234,7 @@ def main() -> None:
         print(f"\n{text_of(sections[-1])}\n", flush=True)
     if asked.write:
         write("start-heading", HEADING, sections)
+    sys.exit(bool(missed(sections)))
 
 
 if __name__ == "__main__":

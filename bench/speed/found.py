@@ -36,6 +36,11 @@ def at_most(claim: str, ratio: float, target: float) -> Finding:
     return Finding(claim, f"at most {target:g}x", f"{ratio:.2f}x", ratio <= target)
 
 
+def missed(sections: Sequence[Section]) -> int:
+    """How many promises were not kept: what a script exits with, so that nobody need read its tables."""
+    return sum(not finding.holds for section in sections for finding in section.findings)
+
+
 def text_of(section: Section) -> str:
     """Markdown."""
     lines = [f"### {section.title}", "", *table(section.header, section.rows)]

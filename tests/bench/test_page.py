@@ -1,7 +1,7 @@
 """The results page: each part replaces itself and nothing else."""
 
 import pytest
-from speed.found import Finding, Section, at_least, at_most, text_of
+from speed.found import Finding, Section, at_least, at_most, missed, text_of
 from speed.page import placed
 
 
@@ -21,7 +21,9 @@ def test_a_page_with_half_a_mark_is_refused() -> None:
 
 def test_a_target_that_is_missed_is_said() -> None:
     found = (at_least("speed", 1.19, 1.2), at_most("delay", 1.3, 1.3))
-    text = text_of(Section("x", "Title", ("server", "rate"), (("abctl", "1"),), found))
+    section = Section("x", "Title", ("server", "rate"), (("abctl", "1"),), found)
+    text = text_of(section)
+    assert missed([section, section]) == 2
     assert found[0] == Finding("speed", "at least 1.2x", "1.19x", holds=False)
     assert found[1].holds
     assert text.count("**no**") == 1
