@@ -22,6 +22,8 @@ import msgspec
 from arms.errors import ArtefactError
 
 CONFIG, ONNX, GOLDEN, WEIGHTS = "config.json", "model.onnx", "golden.json", "model.safetensors"
+ARTEFACT: Final = "artefact"
+"""Where an exported folder holds the artefact that it was made from."""
 FILES: Final = (CONFIG, GOLDEN, ONNX, WEIGHTS)
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 FORMAT: Final = 1
@@ -35,7 +37,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where the weights come from. Only facts that a repetition reproduces: no clock, no host, no speed.
 
     markets: digests of all markets by which weights or epochs were chosen, 16 hex digits each, one behind the
-    other; "" = unknown.
+    other; "" = unknown. config: every setting that decides the weights, with the framework's version. code:
+    version of abctl.
     """
 
     data_digest: str = ""
@@ -44,6 +47,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     epochs: int = 0
     metrics: dict[str, float] = {}
     origin: str = ""
+    config: dict[str, str] = {}
+    code: str = ""
 
 
 DIGEST_DIGITS: Final = 16
@@ -132,6 +137,11 @@ def write_artefact(
 def read_artefact(folder: Path) -> Artefact:
     """Read and check a folder, or say which file is wrong and why. Runs no model."""
     return artefact_of(folder, contents_of(folder))
+
+
+def artefact_within(folder: Path) -> Path:
+    """The artefact's folder of a folder that was exported; any other folder is one itself."""
+    return folder / ARTEFACT if (folder / ARTEFACT / CONFIG).is_file() else folder
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:

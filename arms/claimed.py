@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from arms.artefact import Artefact, read_artefact
+from arms.artefact import Artefact, artefact_within, read_artefact
 from arms.errors import ArtefactError
 from arms.presets import PRESETS, preset_of
 from arms.remote_folder import fetched, is_url
@@ -41,11 +41,11 @@ def claimed(path: str | Path, claim: Claim) -> Artefact:
 def _local(path: str | Path) -> Generator[Path]:
     """The folder itself, or a copy for as long as it is read; errors name what the caller named."""
     if not is_url(str(path)):
-        yield Path(path)
+        yield artefact_within(Path(path))
         return
     with tempfile.TemporaryDirectory(prefix="abctl-model-") as copied:
         try:
-            yield fetched(str(path), Path(copied))
+            yield artefact_within(fetched(str(path), Path(copied)))
         except ArtefactError as error:
             raise ArtefactError(str(error).replace(copied, str(path).rstrip("/"))) from error
 

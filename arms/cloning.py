@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.artefact import Trained
+from arms.checkpoint import Checkpoint, Standing, State
 from arms.episodes import Episode, Ticks, digest_of, joined, windows
 from arms.errors import TrainingError
 from arms.training import Epoch, Evaluate, Lessons, Policy, TrainingConfig, draw, lessons_of, pnl_moments
@@ -53,6 +54,28 @@ class Learner(Protocol):
         """Remembers the mean weights as the best so far."""
         ...
 
+    def state(self) -> State:
+        """All that it needs to go on, its framework's generator included."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes on from there, to the bit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a net learns. progress: told of every epoch, after its checkpoint. begun: told
+    first, of the epochs that the checkpoint holds. batch: told after every step which share of the epoch is
+    done, in (0, 1]; it ends the training by raising. is_enough: no epoch more than the checkpoint holds."""
+
+    progress: Progress = lambda epoch: None
+    clock_s: Callable[[], float] = time.perf_counter
+    begun: Callable[[tuple[Epoch, ...]], None] = lambda epochs: None
+    batch: Callable[[float], None] = lambda share: None
+    checkpoint: Checkpoint | None = None
+    is_enough: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -77,32 +100,65 @@ def clone(
     progress: Progress = lambda epoch: None,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[Epoch, ...], int]:
+    """`cloned` with nothing kept on the way."""
+    return cloned(learner, material, config, evaluate, Watch(progress, clock_s))
+
+
+def cloned(
+    learner: Learner, material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+) -> tuple[tuple[Epoch, ...], int]:
     """Every epoch's facts, and which one the learner kept.
 
     Clones the best action in hindsight, weighted by what it earned. `evaluate` plays markets that are not in
-    the material; its net PnL decides which epoch is kept and when to stop.
+    the material; its net PnL decides which epoch is kept and when to stop. Where the watch has a checkpoint
+    it goes on from there, and gives the same to the bit as one that was never interrupted.
     """
     rng = np.random.default_rng(config.seed)
-    reports: list[Epoch] = []
-    best_score, kept = -math.inf, 0
-    for number in range(1, config.epochs + 1):
-        began_s = clock_s()
-        loss, accuracy, rows = _epoch(learner, material, config, number, rng)
-        took_s = max(clock_s() - began_s, 1e-9)
+    reports, kept = _resumed(learner, rng, watch.checkpoint)
+    watch.begun(tuple(reports))
+    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
+        began_s = watch.clock_s()
+        loss, accuracy, rows = _epoch(learner, material, config, len(reports) + 1, rng, watch.batch)
+        took_s = max(watch.clock_s() - began_s, 1e-9)
         pnl, error = pnl_moments(evaluate(learner.policy()))
-        report = Epoch(number, config.epochs, loss, accuracy, pnl, error, rows / took_s)
-        reports.append(report)
-        progress(report)
-        if report.score > best_score:
-            best_score, kept = report.score, number
+        report = Epoch(len(reports) + 1, config.epochs, loss, accuracy, pnl, error, rows / took_s)
+        if not kept or report.score > reports[kept - 1].score:
+            kept = report.epoch
             learner.keep()
-        if best_score > 0 and number - kept >= config.patience:
-            break
+        reports.append(report)
+        if watch.checkpoint:
+            standing = Standing(learner.state(), tuple(reports), kept, dict(rng.bit_generator.state))
+            watch.checkpoint.save(standing)
+        watch.progress(report)
     return tuple(reports), kept
 
 
+def _resumed(
+    learner: Learner, rng: np.random.Generator, checkpoint: Checkpoint | None
+) -> tuple[list[Epoch], int]:
+    """What was reported before, and the best of it; learner and generator stand where they stood."""
+    standing = checkpoint.load() if checkpoint else None
+    if standing is None:
+        return [], 0
+    learner.restore(standing.state)
+    rng.bit_generator.state = standing.rng
+    return list(standing.epochs), standing.kept
+
+
+def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
+    """After the last epoch, or where patience with a policy that earns has run out."""
+    if len(reports) >= config.epochs:
+        return True
+    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+
+
 def _epoch(
-    learner: Learner, material: Material, config: TrainingConfig, number: int, rng: np.random.Generator
+    learner: Learner,
+    material: Material,
+    config: TrainingConfig,
+    number: int,
+    rng: np.random.Generator,
+    told: Callable[[float], None],
 ) -> tuple[float, float, int]:
     """Mean loss, accuracy and number of rows of one pass."""
     learner.start_epoch()
@@ -121,6 +177,7 @@ def _epoch(
             )
         losses += loss * len(index)
         hits += hit
+        told(min(1.0, (start + size) / rows))
     return losses / rows, hits / rows, rows
 
 

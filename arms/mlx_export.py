@@ -4,13 +4,12 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Trained
-from arms.errors import ArtefactError
 from arms.exporting import Facts, exported
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
+from arms.own_weights import fitting
 from arms.presets import Preset
 from arms.schema import StateSchema
 
@@ -24,10 +23,11 @@ def export(
 
 
 def restored(artefact: Artefact, preset: Preset, features: int) -> DecisionNet:
-    """The net of an artefact, whichever framework made it."""
-    if artefact.weights is None:
-        raise ArtefactError(f"model {artefact.id} was imported as ONNX and has no weights to train further")
-    net = with_weights(DecisionNet(preset, features), safetensors.numpy.load(artefact.weights))
+    """The net of an artefact, whichever framework made it. ArtefactError: its weights are not those of such a
+    net."""
+    net = DecisionNet(preset, features)
+    shapes = {name: weight.shape for name, weight in weights_of(net).items()}
+    net = with_weights(net, fitting(artefact, shapes))
     net.eval()
     return net
 

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 from mlx.nn.utils import value_and_grad
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from numpy.typing import NDArray
 
 from arms.artefact import Trained
-from arms.cloning import Batch, Progress, clone, material_of, seen_by, trained_of
+from arms.checkpoint import State
+from arms.cloning import Batch, Progress, Watch, cloned, material_of, seen_by, trained_of
 from arms.episodes import Episode
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
 from arms.presets import Preset
@@ -37,11 +38,18 @@ def train(
     progress: Progress = lambda epoch: None,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> Fitted:
-    """See `arms.cloning.clone`. The same seed, data, machine and MLX version: the same weights."""
+    """`train_watched` with nothing kept on the way."""
+    return train_watched(episodes, preset, config, evaluate, Watch(progress, clock_s))
+
+
+def train_watched(
+    episodes: Sequence[Episode], preset: Preset, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+) -> Fitted:
+    """See `arms.cloning.cloned`. The same seed, data, machine and MLX version: the same weights."""
     mx.random.seed(config.seed)
     material = material_of(episodes, preset.window)
     learner = _Learner(preset, material.ticks.states.shape[1], config)
-    epochs, kept = clone(learner, material, config, evaluate, progress, clock_s)
+    epochs, kept = cloned(learner, material, config, evaluate, watch)
     trained = trained_of(episodes, config, epochs[kept - 1])
     return Fitted(learner.finished(material.lessons.scale_usd), trained, epochs)
 
@@ -78,6 +86,22 @@ class _Learner:
     def keep(self) -> None:
         self._best = weights_of(self._averaged)
 
+    def state(self) -> State:
+        moments = {name: np.array(array) for name, array in tree_flatten(self._optimizer.state)}
+        parts = {"net": weights_of(self._net), "mean": weights_of(self._averaged), "best": self._best}
+        named = {**parts, "adam": moments}
+        state = {f"{part}/{name}": array for part, held in named.items() for name, array in held.items()}
+        return {**state, "generator": np.array(cast(Any, mx.random.state)[0])}
+
+    def restore(self, state: State) -> None:
+        with_weights(self._net, _part(state, "net"))
+        with_weights(self._averaged, _part(state, "mean"))
+        self._best = _part(state, "best")
+        moments = [(name, mx.array(array)) for name, array in _part(state, "adam").items()]
+        self._optimizer.state = tree_unflatten(moments)
+        high, low = (int(word) for word in state["generator"])
+        mx.random.seed(high << 32 | low)  # a seed's two words are the generator's key
+
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
         for name in ("critic.fc3.weight", "critic.fc3.bias"):
@@ -97,6 +121,12 @@ class _Learner:
         share = 1 - self._config.averaging
         mean, newest = self._averaged.parameters(), self._net.parameters()
         self._averaged.update(tree_map(lambda held, new: held + share * (new - held), mean, newest))
+
+
+def _part(state: State, part: str) -> dict[str, NDArray[Any]]:
+    return {
+        name.removeprefix(f"{part}/"): array for name, array in state.items() if name.startswith(f"{part}/")
+    }
 
 
 def loss_of(

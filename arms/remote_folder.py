@@ -82,7 +82,7 @@ def _opened(url: str) -> tuple[Any, str]:
         raise ArtefactError(f"{url!r} is no URL of a folder: write for example s3://bucket/prefix")
     if find_spec("fsspec") is None or (protocol in {"s3", "s3a"} and find_spec("s3fs") is None):
         raise ArtefactError("a URL needs the s3 extra: pip install 'abctl[s3]'")
-    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+    from fsspec.core import url_to_fs
 
     options = _OPTIONS["s3"] if protocol in {"s3", "s3a"} else {}
     try:

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Trained
-from arms.errors import ArtefactError
 from arms.exporting import Facts, exported
+from arms.own_weights import fitting
 from arms.presets import Preset
 from arms.schema import StateSchema
 from arms.torch_nets import DecisionNet
@@ -24,11 +23,10 @@ def export(
 
 
 def restored(artefact: Artefact, preset: Preset, features: int) -> DecisionNet:
-    """The net of an artefact, for further training or as an oracle."""
-    if artefact.weights is None:
-        raise ArtefactError(f"model {artefact.id} was imported as ONNX and has no weights to train further")
+    """The net of an artefact, for further training or as an oracle. ArtefactError: its weights are not those
+    of such a net."""
     net = DecisionNet(preset, features)
-    tensors = safetensors.numpy.load(artefact.weights)
+    tensors = fitting(artefact, {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()})
     net.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     return net.eval()
 

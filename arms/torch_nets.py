@@ -1,7 +1,8 @@
 """The nets in torch, for training and as the parity oracle; serving never imports this.
 
-Attention is written out (four projections without bias, as MLX has them) so that a twin in MLX is a rename,
-and so that no fast path of a stock module can change results between training and evaluation. n = batch, w
+Attention has four projections without bias, as MLX has them, so that a twin in MLX is a rename. It is written
+for training on one thread: one product for queries, keys and values, and none where only the newest state
+asks. No fast path changes results between training and evaluation. n = batch, w
 = window, f = features, d = model width, h = heads. Histories are front-padded with zeros; `length` says how
 many states are real. Position w-1 is always "now", whatever the length.
 """
@@ -36,7 +37,7 @@ class BaseEncoder(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention, no biases: queries [n,q,d] over states [n,w,d]."""
+    """Scaled dot-product attention, no biases: queries [n,q,d] over states [n,w,d], q = w or 1."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -47,18 +48,32 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(width, width, bias=False)
 
     def forward(self, queries: Tensor, states: Tensor, real: Tensor) -> Tensor:
-        q, k, v = (
-            self._by_head(self.query_proj(queries)),
-            self._by_head(self.key_proj(states)),
-            self._by_head(self.value_proj(states)),
-        )  # [n,h,q,d/h], [n,h,w,d/h] twice
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])  # [n,h,q,w]
-        weights = torch.softmax(scores.masked_fill(~real[:, None, None, :], MASKED), dim=-1)
-        return cast(Tensor, self.out_proj((weights @ v).transpose(1, 2).flatten(2)))
+        """queries: the states themselves, or the newest of them alone. real: bool[n,w], who may be read."""
+        unseen = torch.zeros_like(real, dtype=states.dtype).masked_fill_(~real, MASKED)
+        if queries.shape[1] == 1:
+            return self._newest(queries[:, 0], states, unseen)[:, None]
+        return self._all(states, unseen)
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        n, q, d = x.shape
-        return x.view(n, q, self.heads, d // self.heads).transpose(1, 2)
+    def _all(self, states: Tensor, unseen: Tensor) -> Tensor:
+        """[n,w,d] -> [n,w,d]: one product gives queries, keys and values."""
+        n, w, d = states.shape
+        packed = torch.cat([self.query_proj.weight, self.key_proj.weight, self.value_proj.weight])
+        q, k, v = (states @ packed.T).view(n, w, 3, self.heads, -1).permute(2, 0, 3, 1, 4).contiguous()
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + unseen[:, None, None, :]  # [n,h,w,w]
+        mixed = torch.softmax(scores, dim=-1) @ v  # [n,h,w,d/h]
+        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).reshape(n, w, d)))
+
+    def _newest(self, newest: Tensor, states: Tensor, unseen: Tensor) -> Tensor:
+        """[n,d], [n,w,d] -> [n,d]. Keys and values are never formed: a score is (q Wk) x, and values are
+        projected after averaging; both are associativity."""
+        n, d = newest.shape
+        by_head = (self.heads, d // self.heads, d)
+        q = self.query_proj(newest).view(n, self.heads, -1).transpose(0, 1)  # [h,n,d/h]
+        asked = (q @ self.key_proj.weight.view(by_head)).transpose(0, 1)  # [n,h,d]
+        scores = asked @ states.transpose(1, 2) / math.sqrt(d // self.heads) + unseen[:, None, :]  # [n,h,w]
+        mixed = (torch.softmax(scores, dim=-1) @ states).transpose(0, 1)  # [h,n,d]
+        values = mixed @ self.value_proj.weight.view(by_head).transpose(1, 2)  # [h,n,d/h]
+        return cast(Tensor, self.out_proj(values.transpose(0, 1).reshape(n, d)))
 
 
 class TransformerEncoderLayer(nn.Module):

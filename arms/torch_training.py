@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arms.artefact import Trained
-from arms.cloning import Batch, Progress, clone, material_of, seen_by, trained_of
+from arms.checkpoint import State
+from arms.cloning import Batch, Progress, Watch, cloned, material_of, seen_by, trained_of
 from arms.episodes import Episode
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
@@ -35,12 +36,19 @@ def train(
     progress: Progress = lambda epoch: None,
     clock_s: Callable[[], float] = time.perf_counter,
 ) -> Fitted:
-    """See `arms.cloning.clone`. The same seed, data, machine and torch version: the same weights."""
+    """`train_watched` with nothing kept on the way."""
+    return train_watched(episodes, preset, config, evaluate, Watch(progress, clock_s))
+
+
+def train_watched(
+    episodes: Sequence[Episode], preset: Preset, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+) -> Fitted:
+    """See `arms.cloning.cloned`. The same seed, data, machine and torch version: the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     material = material_of(episodes, preset.window)
     learner = _Learner(preset, material.ticks.states.shape[1], config)
-    epochs, kept = clone(learner, material, config, evaluate, progress, clock_s)
+    epochs, kept = cloned(learner, material, config, evaluate, watch)
     trained = trained_of(episodes, config, epochs[kept - 1])
     return Fitted(learner.finished(material.lessons.scale_usd), trained, epochs)
 
@@ -79,6 +87,25 @@ class _Learner:
     def keep(self) -> None:
         self._best = copy.deepcopy(self._averaged.state_dict())
 
+    def state(self) -> State:
+        nets = {"net": self._net.state_dict(), "mean": self._averaged.state_dict(), "best": self._best}
+        moments = self._optimizer.state_dict()["state"]
+        named = nets | {f"adam.{number}": held for number, held in moments.items()}
+        state = {
+            f"{part}/{name}": tensor.numpy() for part, held in named.items() for name, tensor in held.items()
+        }
+        return state | {"generator": torch.get_rng_state().numpy()}
+
+    def restore(self, state: State) -> None:
+        self._net.load_state_dict(_part(state, "net"))
+        self._averaged.load_state_dict(_part(state, "mean"))
+        self._best = _part(state, "best")
+        optimizer = self._optimizer.state_dict()
+        count = len(optimizer["param_groups"][0]["params"])
+        moments = {number: _part(state, f"adam.{number}") for number in range(count)}
+        self._optimizer.load_state_dict(optimizer | {"state": moments})
+        torch.set_rng_state(torch.from_numpy(state["generator"]))
+
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
         self._net.load_state_dict(self._best)
@@ -92,6 +119,15 @@ class _Learner:
         with torch.no_grad():
             for mean, newest in zip(self._averaged.parameters(), self._net.parameters(), strict=True):
                 mean.lerp_(newest, 1 - self._config.averaging)
+
+
+def _part(state: State, part: str) -> dict[str, Tensor]:
+    """Tensors of their own: what was read belongs to a buffer."""
+    return {
+        name.removeprefix(f"{part}/"): torch.from_numpy(array.copy())
+        for name, array in state.items()
+        if name.startswith(f"{part}/")
+    }
 
 
 def policy_of(net: DecisionNet, window: int) -> Policy:

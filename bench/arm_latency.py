@@ -1,80 +1,113 @@
-"""Latency, size and parameters of every preset, served as in production: one thread, ONNX Runtime.
+"""What every preset costs, and how fast its answers are beside torch's own modules: one thread throughout.
 
-    python bench/arm_latency.py       a Markdown table (the one in docs/arms.md)
+    python bench/arm_latency.py [--rounds 30] [--quick] [--write]
 
-`request` is what one decision costs: the window built from a list of rows, and the arm's answer.
+Answers of the stock modules are compared with ours first. Then all take turns in short blocks in one process,
+and a ratio is the median over the rounds: on a busy machine look at ratios, not at microseconds, and let p99
+alone, which measures the neighbours. --quick runs everything once, without judging.
 """
 
-import os
-import platform
+import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import torch
+from speed.found import Finding, Section, at_most, text_of
+from stock import page
+from stock.costs import CostSizes, costs
+from stock.course import MARKETS, Sizes
+from stock.decision import decisions
+from stock.duel import Pace, Times
+from stock.subject import Subject, raced, subject_of
 
-from arms.artefact import Trained
-from arms.onnx_runtime import load, window_of
 from arms.presets import PRESETS, Preset
-from arms.schema import MARKET_V1
-from arms.torch_export import export
-from arms.torch_nets import DecisionNet
 
-WARM_UP, CALLS = 300, 3_000
-HEADER = (
-    "| arm | preset | window | parameters | folder KB | request p50 us | p99 us "
-    "| batch 32 p50 us | p99 us | torch p50 us |"
-)
+BATCH = 256
+OF_EXPORT, OF_EAGER, OF_EXPORT_BATCH, OF_EAGER_BASE = 0.65, 0.25, 0.65, 0.2
+QUICK_PACE, QUICK_COSTS = Pace(rounds=2, block_s=0.0, warm_up=1), CostSizes(20, Sizes(400, 2, 40))
+COSTS = CostSizes(3_000, Sizes(10_000, 4, MARKETS))
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    print(f"{platform.machine()}, {os.cpu_count()} cores")
-    print(f"onnxruntime {onnxruntime.__version__}, torch {torch.__version__}\n")
-    print(HEADER)
-    print("|" + "---|" * (HEADER.count("|") - 1))
-    with tempfile.TemporaryDirectory() as folder:
-        for preset in PRESETS.values():
-            print(row(preset, Path(folder) / f"{preset.kind}-{preset.name}"), flush=True)
+def inference(subjects: Sequence[Subject], pace: Pace) -> Section:
+    """Ours beside stock; the promises are for preset default."""
+    rows, findings = [], list[Finding]()
+    for subject in subjects:
+        for count in (1, BATCH) if subject.preset.name == "default" else (1,):
+            times = raced(subject, count, pace)
+            rows.append(_inference_row(subject.preset, count, times))
+            if subject.preset.name == "default":
+                findings += _promises(subject.preset.kind, count, times)
+    note = (
+        f"Medians of {pace.rounds} rounds in turns, one thread. *abctl*: the arm as the service "
+        "calls it, its checks of input and answer included. *stock export*: `torch.onnx.export` "
+        "of the stock net, in ONNX Runtime with the same options, without any check. *graphs "
+        "alone*: both graphs by `session.run`. *stock eager*: torch's `inference_mode`, its fused "
+        "kernels on. Base has no layer that could do less, so as a graph it is what torch "
+        "exports."
+    )
+    header = ("arm", "preset", "histories", "abctl us", "stock export us", "stock eager us")
+    return Section(
+        "inference",
+        "Answers beside torch's own modules",
+        (*header, "of export", "graphs alone", "of eager"),
+        tuple(rows),
+        tuple(findings),
+        (note,),
+    )
 
 
-def row(preset: Preset, folder: Path) -> str:
-    torch.manual_seed(0)
-    net = DecisionNet(preset, MARKET_V1.width).eval()
-    arm = load(export(net, preset, preset.kind, MARKET_V1, Trained(), folder), MARKET_V1)
-    history = np.random.default_rng(0).uniform(0, 1, (64, MARKET_V1.width)).astype(np.float32)
-    rows, many = history.tolist(), np.repeat(window_of(history, preset.window)[0], 32, axis=0)
-    lengths = np.full(32, preset.window)
-    one, length = torch.from_numpy(many[:1]), torch.from_numpy(lengths[:1])
-    with torch.inference_mode():
-        in_torch = microseconds(lambda: net(one, length))
-    cells = [
-        preset.kind,
-        preset.name,
-        str(preset.window),
-        f"{sum(p.numel() for p in net.parameters()):,}",
-        f"{sum(file.stat().st_size for file in folder.iterdir()) / 1024:,.0f}",
-        *microseconds(lambda: arm.act(*window_of(rows, preset.window))),
-        *microseconds(lambda: arm.act(many, lengths)),
-        in_torch[0],
+def _inference_row(preset: Preset, count: int, times: Times) -> tuple[str, ...]:
+    us = (f"{times.median(name):,.0f}" for name in ("abctl", "export", "eager"))
+    pairs = (("abctl", "export"), ("graph", "export"), ("abctl", "eager"))
+    return (preset.kind, preset.name, str(count), *us, *(f"{times.ratio(*pair):.2f}x" for pair in pairs))
+
+
+def _promises(kind: str, count: int, times: Times) -> list[Finding]:
+    of_export, of_eager = times.ratio("abctl", "export"), times.ratio("abctl", "eager")
+    if kind == "base":
+        return [at_most("one answer of stock eager, base", of_eager, OF_EAGER_BASE)] if count == 1 else []
+    if count > 1:
+        return [at_most(f"{count} answers of stock export, transformer", of_export, OF_EXPORT_BATCH)]
+    return [
+        at_most("one answer of stock export, transformer", of_export, OF_EXPORT),
+        at_most("one answer of stock eager, transformer", of_eager, OF_EAGER),
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
-def microseconds(call: Callable[[], object]) -> tuple[str, str]:
-    """p50 and p99 of one call."""
-    took = []
-    for _ in range(WARM_UP):
-        call()
-    for _ in range(CALLS):
-        began = time.perf_counter_ns()
-        call()
-        took.append(time.perf_counter_ns() - began)
-    p50, p99 = np.percentile(took, [50, 99]) / 1_000
-    return f"{p50:.0f}", f"{p99:.0f}"
+def sections_of(folder: Path, pace: Pace, sizes: CostSizes) -> list[Section]:
+    """All parts, printed as they come."""
+    subjects = [subject_of(preset, folder) for preset in PRESETS.values()]
+    parts: tuple[Callable[[], Section], ...] = (
+        lambda: inference(subjects, pace),
+        lambda: decisions(subjects, pace),
+        lambda: costs(subjects, sizes),
+    )
+    sections = []
+    for part in parts:
+        sections.append(part())
+        print(text_of(sections[-1]) + "\n", flush=True)
+    return sections
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--quick", action="store_true", help="everything once, nothing judged")
+    parser.add_argument("--write", action="store_true", help="put the results into docs/arm-tables.md")
+    asked = parser.parse_args(words)
+    torch.set_num_threads(1)
+    print(f"{page.measured_on()}\n", flush=True)
+    pace, sizes = (QUICK_PACE, QUICK_COSTS) if asked.quick else (Pace(asked.rounds, 0.03), COSTS)
+    with tempfile.TemporaryDirectory() as name:
+        sections = sections_of(Path(name), pace, sizes)
+    if asked.write:
+        page.write(sections)
+    if not asked.quick:
+        page.judge(sections)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """`abctl doctor`."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from cli.masking import masked, one_line
@@ -47,6 +49,10 @@ def doctor(data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
     bad = [f.name for f in findings if f.state == "bad"]
     if bad:
         raise Unavailable(f"bad: {', '.join(bad)}; what was found there is printed above")
+
+
+MLX_MIN = (0, 4, 0)
+_UPGRADE_MLX = "pip install --upgrade mlx"
 
 
 def checked(name: str, check: "Callable[[Settings], tuple[str, str]]", settings: "Settings") -> Finding:
@@ -128,6 +134,9 @@ def _torch(_settings: "Settings") -> tuple[str, str]:
 
 def _mlx(_settings: "Settings") -> tuple[str, str]:
     found = version("mlx")
+    if as_numbers(found) < MLX_MIN:
+        oldest = ".".join(map(str, MLX_MIN))
+        return "bad", f"{found} has no attention module; {oldest} is the oldest that has: {_UPGRADE_MLX}"
     import mlx.core as mx
 
     device = mx.default_device().type.name
@@ -136,9 +145,26 @@ def _mlx(_settings: "Settings") -> tuple[str, str]:
     if sys.platform == "darwin":
         return (
             "bad",
-            f"{found}, default device {device}: Metal needs Apple silicon; pip install --upgrade mlx",
+            f"{found}, default device {device}, which is slow: Metal needs Apple silicon; {_UPGRADE_MLX}",
         )
     return "ok", f"{found}, default device {device}; Metal needs macOS on Apple silicon"
+
+
+def as_numbers(text: str) -> tuple[int, ...]:
+    """The numbers that a version begins with."""
+    return tuple(int(part) for part in takewhile(str.isdigit, text.split(".")))
+
+
+def _memory(_settings: "Settings") -> tuple[str, str]:
+    """What the machine has; how much is free changes while one reads."""
+    version("torch")
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return "ok", f"{gib:.1f} GiB; out of memory in training? --batch-size 32, or --preset fast"
+
+
+def _learning(_settings: "Settings") -> tuple[str, str]:
+    version("torch")
+    return "ok", "a transformer that loses to base? 50,000 ticks at least, --dropout 0.2, --preset default"
 
 
 CHECKS: "tuple[tuple[str, Callable[[Settings], tuple[str, str]]], ...]" = (
@@ -150,4 +176,6 @@ CHECKS: "tuple[tuple[str, Callable[[Settings], tuple[str, str]]], ...]" = (
     ("starter models", _starters),
     ("torch", _torch),
     ("mlx", _mlx),
+    ("memory", _memory),
+    ("learning", _learning),
 )

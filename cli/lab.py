@@ -1,18 +1,24 @@
 """Puts market and arms together for training: what to learn from, what to judge by, what to export."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from arms.artefact import Artefact, Trained, read_artefact
-from arms.episodes import Episode
+from arms.checkpoint import Checkpoint
+from arms.cloning import Watch
+from arms.episodes import Episode, digest_of
+from arms.errors import EpisodeError
 from arms.golden import answers_apart
-from arms.presets import Preset, preset_of
+from arms.ppo import PpoConfig
+from arms.presets import Preset, TransformerPreset, preset_of
 from arms.schema import MARKET_V1, StateSchema
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig
 from market.evaluation import expected_pnl_usd, play
@@ -36,6 +42,7 @@ WORLDS: dict[str, Classroom] = {
 } | {"realistic": Classroom(partial(realistic_tape, RealisticWorld()), MARKET_EXIT)}
 TRAIN_MARKETS = 1200
 JUDGE_MARKETS = 200
+LEAST_MARKETS = 3
 _JUDGE_SEED = 1_000_000
 SAME_ANSWERS = 1e-3
 
@@ -54,6 +61,7 @@ class Fitted(Protocol):
 
 
 Train = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Callable[[Epoch], None]], Fitted]
+TrainWatched = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Watch], Fitted]
 Export = Callable[[Any, Preset, str, StateSchema, Trained, Path], Artefact]
 
 
@@ -63,6 +71,7 @@ class Backend:
 
     train: Train
     export: Export
+    train_watched: TrainWatched
 
 
 def backend_of(name: str) -> Backend:
@@ -70,10 +79,10 @@ def backend_of(name: str) -> Backend:
     if name == "mlx":
         from arms import mlx_export, mlx_training
 
-        return Backend(mlx_training.train, mlx_export.export)
+        return Backend(mlx_training.train, mlx_export.export, mlx_training.train_watched)
     from arms import torch_export, torch_training
 
-    return Backend(torch_training.train, torch_export.export)
+    return Backend(torch_training.train, torch_export.export, torch_training.train_watched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +108,26 @@ def simulated_course(world_name: str, markets: int = TRAIN_MARKETS, seed: int = 
 
 
 def recorded_course(name: str, tapes: Sequence[Tape]) -> Course:
-    """Recorded markets in time order: the last fifth judges, the one before it is left out as an embargo."""
+    """Recorded markets in time order: the last fifth judges, the one before it is left out as an embargo.
+    EpisodeError: fewer than 3."""
+    if len(tapes) < LEAST_MARKETS:
+        raise EpisodeError(
+            f"recording {name} has {len(tapes)} playable markets: at least {LEAST_MARKETS} are needed, to "
+            "learn from, to leave out between, and to judge by; `abctl data info` says what is excluded"
+        )
     ordered = sorted(tapes, key=lambda tape: int(tape.tick_us[0]))
     cut = max(1, round(0.8 * len(ordered)) - 1)
     return Course(name, tuple(ordered[:cut]), tuple(ordered[cut + 1 :]), MARKET_EXIT)
+
+
+def of_asset(tapes: Sequence[Tape], asset: str) -> tuple[Tape, ...]:
+    """The markets of an asset: the first word of `btc-updown-15m-1766745900`. EpisodeError: there is none."""
+    by_asset = {tape.market: tape.market.split("-")[0].upper() for tape in tapes}
+    found = tuple(tape for tape in tapes if by_asset[tape.market] == asset.upper())
+    if not found:
+        there = ", ".join(sorted(set(by_asset.values()))) or "no market at all"
+        raise EpisodeError(f"no recorded market is of {asset.upper()}: this recording has {there}")
+    return found
 
 
 def train_artefact(
@@ -113,19 +138,73 @@ def train_artefact(
     folder: Path,
     progress: Callable[[Epoch], None],
     backend: str = "torch",
+    *,
+    dropout: float | None = None,
+    watch: Watch = Watch(),
+    checkpoint_at: Path | None = None,
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
-    """Behaviour cloning of one arm, and its artefact."""
+    """Behaviour cloning of one arm, and its artefact. dropout: instead of the preset's.
+
+    With `checkpoint_at` every epoch is kept in that file, and the training goes on from it where it is there
+    and was made of the same; it is deleted once the artefact is written.
+    """
     framework = backend_of(backend)
-    preset = preset_of(kind, preset_name)
+    preset = with_dropout(preset_of(kind, preset_name), dropout)
     episodes = labelled(course.lessons, course.exit_rule, config.seed)
+    check_windows(course.name, episodes, config.batch_size)
+    checkpoint = None
+    if checkpoint_at is not None:
+        made_of = {**recipe_of(preset, config, backend), **data_of(course, episodes)}
+        checkpoint = Checkpoint(checkpoint_at, made_of)
 
     def evaluate(policy: Policy) -> list[float]:
         played = play(policy, course.judges, preset.window)
         return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
 
-    fitted = framework.train(episodes, preset, config, evaluate, progress)
-    trained = msgspec.structs.replace(fitted.trained, markets=markets_of(course))
-    return framework.export(fitted.net, preset, kind, MARKET_V1, trained, folder), fitted.epochs
+    watch = replace(watch, progress=progress, checkpoint=checkpoint)
+    fitted = framework.train_watched(episodes, preset, config, evaluate, watch)
+    trained = with_lineage(fitted.trained, markets_of(course), recipe_of(preset, config, backend))
+    artefact = framework.export(fitted.net, preset, kind, MARKET_V1, trained, folder)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return artefact, fitted.epochs
+
+
+def with_dropout(preset: Preset, dropout: float | None) -> Preset:
+    """The preset with another dropout. EpisodeError: it has none."""
+    if dropout is None:
+        return preset
+    if not isinstance(preset, TransformerPreset):
+        raise EpisodeError(f"arm {preset.kind} has no dropout: leave --dropout out, or train a transformer")
+    return replace(preset, dropout=dropout)
+
+
+def check_windows(name: str, episodes: Sequence[Episode], batch_size: int) -> None:
+    """EpisodeError: too few to fill one batch."""
+    found = sum(int(episode.use.sum()) for episode in episodes)
+    if 0 < found < batch_size:
+        raise EpisodeError(
+            f"{name} has {found} windows to learn from, fewer than a batch of {batch_size}: "
+            f"give a --batch-size of at most {found}, or more markets"
+        )
+
+
+def with_lineage(trained: Trained, markets: str, recipe: dict[str, str]) -> Trained:
+    """What weights were made from, by which settings and by which code."""
+    return msgspec.structs.replace(trained, markets=markets, config=recipe, code=f"abctl {version('abctl')}")
+
+
+def recipe_of(preset: Preset, config: TrainingConfig | PpoConfig, backend: str) -> dict[str, str]:
+    """What of the options and versions decides the weights."""
+    settings = {**asdict(config), "dropout": getattr(preset, "dropout", None)}
+    named = {name.replace("_", " "): str(value) for name, value in settings.items()}
+    return {"arm": preset.kind, "preset": preset.name, "backend": f"{backend} {version(backend)}", **named}
+
+
+def data_of(course: Course, episodes: Sequence[Episode]) -> dict[str, str]:
+    """Which data decides them: what is learned from, and what chooses the best epoch."""
+    judges = "".join(tape.digest for tape in course.judges).encode()
+    return {"data": digest_of(episodes), "judging data": hashlib.blake2b(judges, digest_size=16).hexdigest()}
 
 
 def markets_of(course: Course) -> str:

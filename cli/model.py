@@ -6,92 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.model_export import export
 from cli.model_judging import attention, compare, evaluate
+from cli.model_training import train
 from cli.options import DataDirOption, JsonOption, ReasonOption
 
 if TYPE_CHECKING:
-    from cli.lab import Course
     from store.models import ModelEntry
 
 app = typer.Typer(no_args_is_help=True, help="Train, import, list and promote models.")
-WorldOption = Annotated[
-    str, typer.Option(help="Simulated world: decoy-fast, decoy, noise-fast, noise, realistic.")
-]
-DataOption = Annotated[Path | None, typer.Option(help="Recording to learn from instead of a world.")]
-MarketsOption = Annotated[int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")]
-EpochsOption = Annotated[int, typer.Option(min=1, max=10_000, help="How often to go through them.")]
-SeedOption = Annotated[int, typer.Option(min=0, max=1000, help="Seed of training and markets.")]
-
-
-@app.command()
-def train(
-    arm: Annotated[str, typer.Option(help="base or transformer.")],
-    output: Annotated[Path, typer.Option(help="Folder for the artefact.")],
-    preset: Annotated[str, typer.Option(help="default, large or fast.")] = "fast",
-    world: WorldOption = "decoy-fast",
-    data: DataOption = None,
-    markets: MarketsOption = 1200,
-    epochs: EpochsOption = 40,
-    seed: SeedOption = 0,
-    backend: Annotated[str, typer.Option(help="torch or mlx: what trains.")] = "torch",
-    register: Annotated[bool, typer.Option(help="Also put it into the registry.")] = True,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train an arm by cost-aware behaviour cloning (needs the train extra).
-
-    Example: abctl model train --arm base --output models/base --epochs 5
-    """
-    from cli.settings import read_settings
-    from cli.starting import need_backend, need_training
-    from cli.terminal import note, print_json, say, signed_usd
-
-    need_training()
-    need_backend(backend)
-    settings = read_settings(data_dir=data_dir)
-    from arms.training import Epoch, TrainingConfig
-    from cli.lab import train_artefact
-
-    def progress(epoch: Epoch) -> None:
-        note(
-            f"{epoch.line}  net PnL/market {signed_usd(epoch.pnl_usd)}  {epoch.samples_per_s:,.0f} samples/s"
-        )
-
-    if register:
-        from cli.database import found
-
-        with found(settings):
-            pass  # a database that cannot be used is said before hours of training
-    config = TrainingConfig(epochs=epochs, seed=seed)
-    course = _course(world, data, markets, seed)
-    artefact, _ = train_artefact(arm, preset, course, config, output, progress, backend)
-    if register:
-        from cli.database import writing
-        from cli.finding import actor
-        from cli.registry import check_folder, register_folder
-
-        check_folder(output, artefact.arm)
-        with writing(settings) as engine:
-            register_folder(engine, output, actor())
-    if as_json:
-        print_json({"id": artefact.id, "arm": artefact.arm, "folder": str(output)})
-        return
-    after = f"; serve it: abctl model promote {artefact.id[:12]}" if register else ""
-    say(f"model {artefact.id} in {output}{after}")
-
-
-def _course(world: str, data: Path | None, markets: int, seed: int) -> "Course":
-    """A recording, where one is named, else a world."""
-    from cli.failures import Refused
-    from cli.lab import WORLDS, recorded_course, simulated_course
-
-    if data is not None:
-        from market.recording import read_tapes
-
-        return recorded_course(data.name, tuple(read_tapes(data)))
-    if world not in WORLDS:
-        raise Refused(f"--world must be one of {', '.join(WORLDS)}, not {world!r}")
-    return simulated_course(world, markets, seed)
+app.command()(train)
 
 
 @app.command()
@@ -124,14 +48,14 @@ def starters(
         raise Refused(f"{output} does not hold what training gives: make it again, without --check")
 
 
-for _judging in (evaluate, compare, attention):
-    app.command()(_judging)
+for _command in (evaluate, compare, attention, export):
+    app.command()(_command)
 
 
 @app.command(name="import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(exists=True, help="ONNX file, safetensors weights, or an artefact folder.")
+        Path, typer.Argument(exists=True, help="ONNX file, safetensors weights, artefact or exported folder.")
     ],
     arm: Annotated[str, typer.Option(help="Arm it is a model of.")],
     window: Annotated[
@@ -149,6 +73,7 @@ def import_(
 
     Example: abctl model import my_policy.onnx --arm transformer --window 20
     """
+    from arms.artefact import artefact_within
     from cli.database import writing
     from cli.finding import actor
     from cli.registry import check_folder, register_folder, wrapped
@@ -157,7 +82,10 @@ def import_(
 
     settings = read_settings(data_dir=data_dir)
     with ExitStack() as stack:
-        folder = file if file.is_dir() else stack.enter_context(wrapped(arm, file, window, output))
+        if file.is_dir():
+            folder = artefact_within(file)
+        else:
+            folder = stack.enter_context(wrapped(arm, file, window, output))
         check_folder(folder, arm)
         model_id = register_folder(stack.enter_context(writing(settings)), folder, actor())
     if as_json:

@@ -62,7 +62,7 @@ RETURNING unit.unit
 
 
 def settle(connection: Connection, experiment: str, units: Collection[str], rule: Rule) -> set[str]:
-    """Sets the outcome columns of the plain ones among these units; returns the others. Of PostgreSQL alone."""
+    """Sets the outcome columns of the plain ones among these units; returns the others. PostgreSQL only."""
     asked = msgspec.json.encode(sorted(units)).decode()
     facts = {"experiment": experiment, "asked": asked, **rule._asdict()}
     return set(units) - set(connection.execute(_SETTLE, facts).scalars())

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = [ROOT / folder / "README.md" for folder in (".", "client", "deploy")]
 PAGES = sorted([*READMES, *(ROOT / "docs").glob("*.md")])
 SHELL = {"bash", "sh", "shell", "console"}
-PYTHON_RUNS_IN = {"README.md", "client/README.md", "docs/strategies.md"}
+PYTHON_RUNS_IN = {"README.md", "client/README.md", "docs/guide.md", "docs/strategies.md"}
 BLOCK = re.compile(r"^```(?P<kind>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGE_TIMEOUT_S = 150.0
 

@@ -41,6 +41,7 @@ def test_the_commands_are_those_of_the_design():
                 "evaluate",
                 "compare",
                 "attention",
+                "export",
                 "starters",
                 "import",
                 "list",
@@ -156,6 +157,28 @@ def test_a_reason_is_shown_as_it_was_given(furnished):
     told = furnished("split", "history", "--experiment", "three-arms")
     assert "see [/x] and" in " ".join(told.out.split())
     assert "[red]the" in told.out
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("0.3.9", (0, 3, 9)), ("1.2.dev3", (1, 2)), ("2.13.0+cpu", (2, 13))],
+)
+def test_doctor_compares_versions_by_their_numbers(text, numbers):
+    assert doctor.as_numbers(text) == numbers
+
+
+def test_doctor_knows_an_mlx_without_attention(abctl, monkeypatch):
+    monkeypatch.setattr(doctor, "MLX_MIN", (999,))
+    told = abctl("doctor")
+    assert told.code == UNAVAILABLE
+    assert "has no attention module" in told.out
+    assert "pip install --upgrade mlx" in " ".join(told.out.split())
+
+
+def test_doctor_has_a_remedy_for_what_training_runs_into(abctl):
+    told = " ".join(abctl("doctor").out.split())
+    assert "out of memory in training? --batch-size 32" in told
+    assert "loses to base?" in told
 
 
 def test_doctor_names_the_extra_in_brackets(abctl, monkeypatch):

@@ -1,0 +1,278 @@
+"""Offline reinforcement learning, whatever the framework: AWR and IQL on markets that someone else played.
+
+AWR (Peng et al. 2019, arXiv:1910.00177) copies what was done, each action weighted by exp(advantage / beta),
+where the advantage is a TD(lambda) return less the state's value. IQL (Kostrikov, Nair and Levine 2021,
+arXiv:2110.06169) learns Q and an upper expectile V of it without ever asking for an action that nobody took,
+and copies with weights exp((Q - V) / beta). One return is luck as well as merit, and AWR's exponential likes
+luck; IQL averages it in Q first. Q and V exist while training only.
+
+Rewards are only ever divided by a constant, so what pays nothing stays 0.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arms.advantages import Horizon
+from arms.artefact import Trained
+from arms.checkpoint import Checkpoint, Standing, State
+from arms.cloning import WARM_UP_EPOCHS, Watch
+from arms.errors import EpisodeError, TrainingError
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig, pnl_moments
+from arms.trajectories import (
+    Steps,
+    Trajectory,
+    Transitions,
+    digest_of,
+    earned_usd,
+    joined,
+    returns_of,
+    transitions,
+)
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+ValueOf = Callable[[Floats, Ints], Floats]
+"""histories float32[n,window,F], lengths int64[n] -> float32[n]."""
+SWEEP_ROWS = 8192
+UNWATCHED: Final = Watch()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """How a policy is drawn from advantages: log-likelihood weighted by min(exp(advantage / beta_usd),
+    weight_cap). beta_usd: small trusts advantages, large copies the behaviour. weight_cap: what one row may
+    count, so that no single piece of luck decides."""
+
+    beta_usd: float = 3.5
+    weight_cap: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check_positive("extraction", beta_usd=self.beta_usd)
+        if not 1 < self.weight_cap < math.inf:
+            raise EpisodeError(f"extraction weight_cap is {self.weight_cap}: it must be above 1 and finite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awr:
+    """horizon: a trace near 1 asks the critic little and lets an entry know what came of it ticks later, at
+    the price of the luck in between. scale_usd: what 1 means to the critics."""
+
+    extraction: Extraction = field(default_factory=Extraction)
+    horizon: Horizon = field(default_factory=lambda: Horizon(trace=0.97))
+    scale_usd: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_positive(self.name, scale_usd=self.scale_usd)
+
+    @property
+    def name(self) -> str:
+        return "awr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Iql:
+    """expectile: tau of V, 0.5 = the mean over what was done, towards 1 = the best of it. polyak: share of Q
+    that its target takes over at a step. scale_usd: what 1 means to the critics. One step ahead is looked at,
+    so the horizon's trace is not used."""
+
+    expectile: float = 0.7
+    polyak: float = 0.01
+    extraction: Extraction = field(default_factory=Extraction)
+    horizon: Horizon = field(default_factory=lambda: Horizon(horizon_s=120.0))
+    scale_usd: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_positive(self.name, scale_usd=self.scale_usd)
+        if not 0 < self.expectile < 1:
+            raise EpisodeError(f"iql expectile is {self.expectile}: it must lie in (0, 1)")
+        if not 0 < self.polyak <= 1:
+            raise EpisodeError(f"iql polyak is {self.polyak}: it must lie in (0, 1]")
+
+    @property
+    def name(self) -> str:
+        return "iql"
+
+
+Method = Awr | Iql
+
+
+def _check_positive(owner: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 < number < math.inf:
+            raise EpisodeError(f"{owner} {name} is {number}: it must be above 0 and finite")
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineEpoch(Epoch):
+    """loss: mean over rows of all terms; accuracy: share of rows where the greedy action is the played one,
+    which a policy better than the one that played should not bring to 1."""
+
+    @property
+    def line(self) -> str:
+        return f"Epoch {self.epoch}/{self.epochs}: Loss={self.loss:.4f}, AsPlayed={self.accuracy:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is learned from. rewards: float64[R] and worth: float32[R], in units of the method's scale."""
+
+    steps: Steps
+    rewards: NDArray[np.float64]
+    worth: Floats
+    window: int
+
+    def batch(self, rows: Ints) -> Transitions:
+        return transitions(self.steps, rows, self.window)
+
+    def returns(self, value_of: ValueOf, horizon: Horizon) -> Floats:
+        """float32[R]: TD(lambda) returns with every state valued anew."""
+        rows = np.arange(self.steps.rows, dtype=np.int64)
+        parts = [rows[start : start + SWEEP_ROWS] for start in range(0, len(rows), SWEEP_ROWS)]
+        batches = (self.batch(part) for part in parts)
+        values = np.concatenate([value_of(batch.history, batch.length) for batch in batches])
+        return returns_of(self.steps, self.rewards, values, horizon).astype(np.float32)
+
+
+def material_of(trajectories: Sequence[Trajectory], window: int, method: Method) -> Material:
+    """Whole markets, their rewards scaled. Raises EpisodeError where they teach nothing."""
+    steps = joined(trajectories)
+    rewards = earned_usd(steps, method.horizon.gamma) / method.scale_usd
+    if not rewards.any():
+        raise EpisodeError(
+            "nothing was ever earned or lost in these markets: play them with orders that fill"
+        )
+    return Material(steps, rewards, (steps.worth_usd / method.scale_usd).astype(np.float32), window)
+
+
+class Learner(Protocol):
+    """A net that learns from one material. The running mean of its weights is what plays and what is kept."""
+
+    def start_epoch(self) -> None:
+        """Turns to learning; AWR values every state anew."""
+        ...
+
+    def step(self, rows: Ints, rate: float) -> tuple[float, int]:
+        """One step of the optimizer: (mean loss, rows whose greedy action is the played one)."""
+        ...
+
+    def policy(self) -> Policy:
+        """The greedy policy of the mean weights."""
+        ...
+
+    def keep(self) -> None:
+        """Remembers the mean weights as the best so far."""
+        ...
+
+    def state(self) -> State:
+        """All that it needs to go on, its framework's generator included."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes on from there, to the bit."""
+        ...
+
+
+def learned(
+    learner: Learner, material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+) -> tuple[tuple[Epoch, ...], int]:
+    """Every epoch's facts, and which one the learner kept.
+
+    `evaluate` plays markets that are not in the material; its net PnL decides which epoch is kept and when to
+    stop. Where the watch has a checkpoint it goes on from there. Raises TrainingError when a loss is not
+    finite; the best epoch until then is in the checkpoint. The config's sharpness is not used.
+    """
+    rng = np.random.default_rng(config.seed)
+    reports, kept = _resumed(learner, rng, watch.checkpoint)
+    watch.begun(tuple(reports))
+    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
+        began_s = watch.clock_s()
+        loss, accuracy, rows = _epoch(learner, material, config, len(reports) + 1, rng, watch.batch)
+        took_s = max(watch.clock_s() - began_s, 1e-9)
+        pnl, error = pnl_moments(evaluate(learner.policy()))
+        report = OfflineEpoch(len(reports) + 1, config.epochs, loss, accuracy, pnl, error, rows / took_s)
+        if not kept or report.score > reports[kept - 1].score:
+            kept = report.epoch
+            learner.keep()
+        reports.append(report)
+        if watch.checkpoint:
+            standing = Standing(learner.state(), tuple(reports), kept, dict(rng.bit_generator.state))
+            watch.checkpoint.save(standing)
+        watch.progress(report)
+    return tuple(reports), kept
+
+
+def _resumed(
+    learner: Learner, rng: np.random.Generator, checkpoint: Checkpoint | None
+) -> tuple[list[Epoch], int]:
+    standing = checkpoint.load() if checkpoint else None
+    if standing is None:
+        return [], 0
+    learner.restore(standing.state)
+    rng.bit_generator.state = standing.rng
+    return list(standing.epochs), standing.kept
+
+
+def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
+    if len(reports) >= config.epochs:
+        return True
+    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+
+
+def _epoch(
+    learner: Learner,
+    material: Material,
+    config: TrainingConfig,
+    number: int,
+    rng: np.random.Generator,
+    told: Callable[[float], None],
+) -> tuple[float, float, int]:
+    """Mean loss, share of rows as played and number of rows of one pass."""
+    learner.start_epoch()
+    drawn = rng.permutation(material.steps.ticks.usable)[: config.rows_per_epoch]
+    size, count = config.batch_size, len(drawn)
+    losses, hits = 0.0, 0
+    for start in range(0, count, size):
+        rows = drawn[start : start + size]
+        loss, hit = learner.step(rows, rate_at(config, number - 1 + start / count))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of epoch {number}, batch {start // size + 1} is {loss}: lower the learning rate "
+                f"({config.learning_rate:g}) or look for outliers in the states of these markets"
+            )
+        losses += loss * len(rows)
+        hits += hit
+        told(min(1.0, (start + size) / count))
+    return losses / count, hits / count, count
+
+
+def rate_at(config: TrainingConfig, epochs_done: float) -> float:
+    """Linear warm-up, then half a cosine down to a tenth, as in cloning."""
+    warm = min(1.0, (epochs_done + 0.02) / WARM_UP_EPOCHS)
+    return config.learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * epochs_done / config.epochs))
+
+
+def trained_of(
+    trajectories: Sequence[Trajectory], config: TrainingConfig, method: Method, report: Epoch
+) -> Trained:
+    """What the artefact says of its making; report: of the epoch that was kept."""
+    metrics = {"loss": report.loss, "as_played": report.accuracy, "pnl_per_market_usd": report.pnl_usd}
+    return Trained(
+        data_digest=digest_of(trajectories),
+        seed=config.seed,
+        epochs=report.epoch,
+        metrics={name: round(value, 6) for name, value in metrics.items()},
+        origin=f"offline {method.name}",
+    )
+
+
+def facts_of(method: Method) -> dict[str, str]:
+    """Every setting of a method by name: what decides the weights besides the training's own config."""
+    flat: dict[str, object] = {"method": method.name}
+    for name, value in asdict(method).items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return {name.replace("_", " "): str(value) for name, value in flat.items()}

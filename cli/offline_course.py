@@ -1,0 +1,122 @@
+"""Offline reinforcement learning put together: who plays, what judges, what is exported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from arms.artefact import Artefact
+from arms.checkpoint import Checkpoint
+from arms.cloning import Watch
+from arms.errors import EpisodeError
+from arms.offline import Awr, Iql, Method, OfflineEpoch, facts_of
+from arms.presets import Preset, preset_of
+from arms.schema import MARKET_V1
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.trajectories import Trajectory, digest_of
+from cli.lab import (
+    Course,
+    Fitted,
+    backend_of,
+    data_of,
+    markets_of,
+    recipe_of,
+    with_dropout,
+    with_lineage,
+)
+from market.evaluation import expected_pnl_usd, play
+from market.rollouts import rolled_out
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType({"awr": Awr(), "iql": Iql()})
+ROLLS: Final = 2
+"""How often the behaviour plays a market, each time with other luck of its own."""
+
+TrainOffline = Callable[[Sequence[Trajectory], Preset, TrainingConfig, Method, Evaluate, Watch], Fitted]
+
+
+def train_offline(
+    method: str | Method,
+    kind: str,
+    preset_name: str,
+    course: Course,
+    config: TrainingConfig,
+    folder: Path,
+    progress: Callable[[Epoch], None],
+    backend: str = "torch",
+    *,
+    dropout: float | None = None,
+    watch: Watch = Watch(),
+    checkpoint_at: Path | None = None,
+) -> tuple[Artefact, tuple[Epoch, ...]]:
+    """AWR or IQL of one arm on the course's lessons as a trying behaviour policy plays them; its artefact.
+
+    method: awr, iql, or one with settings of its own. With `checkpoint_at` every epoch is kept in that file
+    and the training goes on from it; it is deleted once the artefact is written. Raises TrainingError when a
+    loss is not finite; the checkpoint then holds the best epoch until there.
+    """
+    how = method_of(method)
+    preset = with_dropout(preset_of(kind, preset_name), dropout)
+    played = rolled_out(course.lessons * ROLLS, course.exit_rule, config.seed)
+    check_rows(course.name, played, config.batch_size)
+    checkpoint = None
+    if checkpoint_at is not None:
+        checkpoint = Checkpoint(
+            checkpoint_at, made_of(course, played, preset, config, how, backend), OfflineEpoch
+        )
+
+    def evaluate(policy: Policy) -> list[float]:
+        results = play(policy, course.judges, preset.window)
+        return [float(usd) for usd in expected_pnl_usd(results, course.judges)]
+
+    watch = replace(watch, progress=progress, checkpoint=checkpoint)
+    fitted = trainer_of(backend)(played, preset, config, how, evaluate, watch)
+    recipe = {**recipe_of(preset, config, backend), **facts_of(how)}
+    trained = with_lineage(fitted.trained, markets_of(course), recipe)
+    artefact = backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, folder)
+    if checkpoint is not None:
+        checkpoint.remove()
+    return artefact, fitted.epochs
+
+
+def method_of(method: str | Method) -> Method:
+    """EpisodeError: there is none of that name."""
+    if not isinstance(method, str):
+        return method
+    if method not in METHODS:
+        raise EpisodeError(f"offline method {method!r} does not exist: choose one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def trainer_of(backend: str) -> TrainOffline:
+    """torch or mlx; only the one that is named is imported."""
+    if backend == "mlx":
+        from arms import mlx_offline
+
+        return mlx_offline.train
+    from arms import torch_offline
+
+    return torch_offline.train
+
+
+def check_rows(name: str, played: Sequence[Trajectory], batch_size: int) -> None:
+    """EpisodeError: too few to fill one batch."""
+    found = sum(int(trajectory.use.sum()) for trajectory in played)
+    if 0 < found < batch_size:
+        raise EpisodeError(
+            f"{name} has {found} ticks to learn from, fewer than a batch of {batch_size}: "
+            f"give a --batch-size of at most {found}, or more markets"
+        )
+
+
+def made_of(
+    course: Course,
+    played: Sequence[Trajectory],
+    preset: Preset,
+    config: TrainingConfig,
+    method: Method,
+    backend: str,
+) -> dict[str, str]:
+    """Everything that decides the weights."""
+    recipe = {**recipe_of(preset, config, backend), **facts_of(method)}
+    return {**recipe, "data": digest_of(played), "judging data": data_of(course, ())["judging data"]}
