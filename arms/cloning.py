@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.artefact import Trained
-from arms.checkpoint import Checkpoint, Standing, State
+from arms.checkpoint import State
 from arms.episodes import Episode, Ticks, digest_of, joined, windows
+from arms.epochs import Passed, Progress, Watch, epochs_of, rate_at
 from arms.errors import TrainingError
-from arms.training import Epoch, Evaluate, Lessons, Policy, TrainingConfig, draw, lessons_of, pnl_moments
-
-Progress = Callable[[Epoch], None]
-WARM_UP_EPOCHS = 0.5
+from arms.training import Epoch, Evaluate, Lessons, Policy, TrainingConfig, draw, lessons_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +62,6 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Who looks on while a net learns. progress: told of every epoch, after its checkpoint. begun: told
-    first, of the epochs that the checkpoint holds. batch: told after every step which share of the epoch is
-    done, in (0, 1]; it ends the training by raising. is_enough: no epoch more than the checkpoint holds."""
-
-    progress: Progress = lambda epoch: None
-    clock_s: Callable[[], float] = time.perf_counter
-    begun: Callable[[tuple[Epoch, ...]], None] = lambda epochs: None
-    batch: Callable[[float], None] = lambda share: None
-    checkpoint: Checkpoint | None = None
-    is_enough: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Material:
     """What is learned from."""
 
@@ -113,54 +97,22 @@ def cloned(
     the material; its net PnL decides which epoch is kept and when to stop. Where the watch has a checkpoint
     it goes on from there, and gives the same to the bit as one that was never interrupted.
     """
-    rng = np.random.default_rng(config.seed)
-    reports, kept = _resumed(learner, rng, watch.checkpoint)
-    watch.begun(tuple(reports))
-    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
-        began_s = watch.clock_s()
-        loss, accuracy, rows = _epoch(learner, material, config, len(reports) + 1, rng, watch.batch)
-        took_s = max(watch.clock_s() - began_s, 1e-9)
-        pnl, error = pnl_moments(evaluate(learner.policy()))
-        report = Epoch(len(reports) + 1, config.epochs, loss, accuracy, pnl, error, rows / took_s)
-        if not kept or report.score > reports[kept - 1].score:
-            kept = report.epoch
-            learner.keep()
-        reports.append(report)
-        if watch.checkpoint:
-            standing = Standing(learner.state(), tuple(reports), kept, dict(rng.bit_generator.state))
-            watch.checkpoint.save(standing)
-        watch.progress(report)
-    return tuple(reports), kept
 
+    def one_pass(number: int, rng: np.random.Generator) -> Passed:
+        return _epoch(learner, material, config, (number, rng), watch.batch)
 
-def _resumed(
-    learner: Learner, rng: np.random.Generator, checkpoint: Checkpoint | None
-) -> tuple[list[Epoch], int]:
-    """What was reported before, and the best of it; learner and generator stand where they stood."""
-    standing = checkpoint.load() if checkpoint else None
-    if standing is None:
-        return [], 0
-    learner.restore(standing.state)
-    rng.bit_generator.state = standing.rng
-    return list(standing.epochs), standing.kept
-
-
-def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
-    """After the last epoch, or where patience with a policy that earns has run out."""
-    if len(reports) >= config.epochs:
-        return True
-    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+    return epochs_of(learner, one_pass, config, evaluate, watch)
 
 
 def _epoch(
     learner: Learner,
     material: Material,
     config: TrainingConfig,
-    number: int,
-    rng: np.random.Generator,
+    turn: tuple[int, np.random.Generator],
     told: Callable[[float], None],
-) -> tuple[float, float, int]:
-    """Mean loss, accuracy and number of rows of one pass."""
+) -> Passed:
+    """turn: the epoch's number, and what draws its lessons."""
+    number, rng = turn
     learner.start_epoch()
     drawn = draw(material.lessons.best, config.rows_per_epoch, rng)
     weight = drawn.weight / drawn.weight.mean()
@@ -168,7 +120,7 @@ def _epoch(
     losses, hits = 0.0, 0
     for start in range(0, rows, size):
         index = drawn.index[start : start + size]
-        rate = _rate(config, number - 1 + start / rows)
+        rate = rate_at(config, number - 1 + start / rows)
         loss, hit = learner.step(_batch(material, index, weight[start : start + size]), rate)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -178,20 +130,13 @@ def _epoch(
         losses += loss * len(index)
         hits += hit
         told(min(1.0, (start + size) / rows))
-    return losses / rows, hits / rows, rows
+    return Passed(losses / rows, hits / rows, rows)
 
 
 def _batch(material: Material, index: NDArray[np.int64], weight: NDArray[np.float32]) -> Batch:
     lessons = material.lessons
     history, length = windows(material.ticks, lessons.rows[index], material.window)
     return Batch(history, length, lessons.gains[index], lessons.values[index], weight, lessons.best[index])
-
-
-def _rate(config: TrainingConfig, epochs_done: float) -> float:
-    """Linear warm-up, then half a cosine down to a tenth: post-norm attention diverges without the first."""
-    warm = min(1.0, (epochs_done + 0.02) / WARM_UP_EPOCHS)
-    cosine = 0.55 + 0.45 * math.cos(math.pi * epochs_done / config.epochs)
-    return config.learning_rate * warm * cosine
 
 
 def trained_of(episodes: Sequence[Episode], config: TrainingConfig, report: Epoch) -> Trained:

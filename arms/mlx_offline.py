@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.mlx_nets import (
     ACTIONS,
     BaseEncoder,

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Batch, Progress, Watch, cloned, material_of, seen_by, trained_of
+from arms.cloning import Batch, cloned, material_of, seen_by, trained_of
 from arms.episodes import Episode
+from arms.epochs import Progress, Watch
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
 from arms.presets import Preset
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from arms.advantages import Horizon
 from arms.artefact import Trained
-from arms.checkpoint import Checkpoint, Standing, State
-from arms.cloning import WARM_UP_EPOCHS, Watch
+from arms.checkpoint import State
+from arms.epochs import Passed, Watch, epochs_of, rate_at
 from arms.errors import EpisodeError, TrainingError
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig, pnl_moments
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig
 from arms.trajectories import (
     Steps,
     Trajectory,
@@ -186,52 +186,22 @@ def learned(
     stop. Where the watch has a checkpoint it goes on from there. Raises TrainingError when a loss is not
     finite; the best epoch until then is in the checkpoint. The config's sharpness is not used.
     """
-    rng = np.random.default_rng(config.seed)
-    reports, kept = _resumed(learner, rng, watch.checkpoint)
-    watch.begun(tuple(reports))
-    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
-        began_s = watch.clock_s()
-        loss, accuracy, rows = _epoch(learner, material, config, len(reports) + 1, rng, watch.batch)
-        took_s = max(watch.clock_s() - began_s, 1e-9)
-        pnl, error = pnl_moments(evaluate(learner.policy()))
-        report = OfflineEpoch(len(reports) + 1, config.epochs, loss, accuracy, pnl, error, rows / took_s)
-        if not kept or report.score > reports[kept - 1].score:
-            kept = report.epoch
-            learner.keep()
-        reports.append(report)
-        if watch.checkpoint:
-            standing = Standing(learner.state(), tuple(reports), kept, dict(rng.bit_generator.state))
-            watch.checkpoint.save(standing)
-        watch.progress(report)
-    return tuple(reports), kept
 
+    def one_pass(number: int, rng: np.random.Generator) -> Passed:
+        return _epoch(learner, material, config, (number, rng), watch.batch)
 
-def _resumed(
-    learner: Learner, rng: np.random.Generator, checkpoint: Checkpoint | None
-) -> tuple[list[Epoch], int]:
-    standing = checkpoint.load() if checkpoint else None
-    if standing is None:
-        return [], 0
-    learner.restore(standing.state)
-    rng.bit_generator.state = standing.rng
-    return list(standing.epochs), standing.kept
-
-
-def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
-    if len(reports) >= config.epochs:
-        return True
-    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+    return epochs_of(learner, one_pass, config, evaluate, watch, OfflineEpoch)
 
 
 def _epoch(
     learner: Learner,
     material: Material,
     config: TrainingConfig,
-    number: int,
-    rng: np.random.Generator,
+    turn: tuple[int, np.random.Generator],
     told: Callable[[float], None],
-) -> tuple[float, float, int]:
-    """Mean loss, share of rows as played and number of rows of one pass."""
+) -> Passed:
+    """turn: the epoch's number, and what draws its rows. A hit is a row as it was played."""
+    number, rng = turn
     learner.start_epoch()
     drawn = rng.permutation(material.steps.ticks.usable)[: config.rows_per_epoch]
     size, count = config.batch_size, len(drawn)
@@ -247,13 +217,7 @@ def _epoch(
         losses += loss * len(rows)
         hits += hit
         told(min(1.0, (start + size) / count))
-    return losses / count, hits / count, count
-
-
-def rate_at(config: TrainingConfig, epochs_done: float) -> float:
-    """Linear warm-up, then half a cosine down to a tenth, as in cloning."""
-    warm = min(1.0, (epochs_done + 0.02) / WARM_UP_EPOCHS)
-    return config.learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * epochs_done / config.epochs))
+    return Passed(losses / count, hits / count, count)
 
 
 def trained_of(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.offline import UNWATCHED, Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
 from arms.presets import BasePreset, Preset, TransformerPreset
 from arms.torch_nets import ACTIONS, BaseEncoder, DecisionNet, Head, TransformerTemporalEncoder

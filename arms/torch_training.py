@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Batch, Progress, Watch, cloned, material_of, seen_by, trained_of
+from arms.cloning import Batch, cloned, material_of, seen_by, trained_of
 from arms.episodes import Episode
+from arms.epochs import Progress, Watch
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig
@@ -60,8 +62,9 @@ class _Learner:
         self._config = config
         self._window = preset.window
         self._net = DecisionNet(preset, features)
-        self._optimizer = torch.optim.Adam(self._net.parameters(), lr=config.learning_rate)
+        self._optimizer = torch.optim.Adam(self._net.parameters(), lr=config.learning_rate, fused=True)
         self._averaged = copy.deepcopy(self._net)
+        self._towards = get_ema_multi_avg_fn(config.averaging)  # type: ignore[no-untyped-call]
         self._best: dict[str, Tensor] = {}
 
     def start_epoch(self) -> None:
@@ -117,8 +120,7 @@ class _Learner:
     def _average(self) -> None:
         """Labels are luck for the most part; the running mean of the weights is steadier than any of them."""
         with torch.no_grad():
-            for mean, newest in zip(self._averaged.parameters(), self._net.parameters(), strict=True):
-                mean.lerp_(newest, 1 - self._config.averaging)
+            self._towards(list(self._averaged.parameters()), list(self._net.parameters()), 0)
 
 
 def _part(state: State, part: str) -> dict[str, Tensor]:

@@ -13,8 +13,8 @@ import msgspec
 
 from arms.artefact import Artefact, Trained, read_artefact
 from arms.checkpoint import Checkpoint
-from arms.cloning import Watch
 from arms.episodes import Episode, digest_of
+from arms.epochs import Watch
 from arms.errors import EpisodeError
 from arms.golden import answers_apart
 from arms.ppo import PpoConfig

@@ -8,7 +8,7 @@ from typing import Final
 
 from arms.artefact import Artefact
 from arms.checkpoint import Checkpoint
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.errors import EpisodeError
 from arms.offline import Awr, Iql, Method, OfflineEpoch, facts_of
 from arms.presets import Preset, preset_of

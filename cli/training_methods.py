@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from arms.artefact import Artefact
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.ppo import PpoConfig
 from arms.training import TrainingConfig
 from cli.failures import Refused

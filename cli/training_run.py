@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Protocol
 
 from arms.artefact import Artefact
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.errors import TrainingError
 from arms.training import Epoch, TrainingConfig
 from cli.failures import Conflict

@@ -3,46 +3,26 @@
     python bench/speed/export_models.py FOLDER
 
 For each arm FOLDER/ARM is an artefact for abctl, and FOLDER/ARM.onnx is what `torch.onnx.export` makes of the
-same network as a textbook writes it: every layer of the encoder over all positions.
+same network, with the same weights, out of torch's own modules (bench/stock/nets.py).
 """
 
 import sys
 import warnings
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from stock.nets import exported, same
 
 from arms.artefact import Trained
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
 from arms.torch_export import export
-from arms.torch_nets import DecisionNet, TransformerTemporalEncoder, real_states
+from arms.torch_nets import DecisionNet
 
 ARMS = ("base", "transformer")
-
-
-class Stock(nn.Module):
-    """history [n,w,f], length [n] -> probs [n,3], value [n]; nothing is left out of the last layer."""
-
-    def __init__(self, net: DecisionNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, history: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        both = torch.cat([history[:, -1], self._temporal(history, length)], dim=-1)
-        return torch.softmax(self.net.actor(both), dim=-1), self.net.critic(both)[:, 0]
-
-    def _temporal(self, history: Tensor, length: Tensor) -> Tensor:
-        encoder = self.net.temporal_encoder
-        if not isinstance(encoder, TransformerTemporalEncoder):
-            return cast("Tensor", encoder(history, length))
-        real = real_states(length, history.shape[1])
-        x = encoder.input_proj(history) + encoder.positions  # [n,w,d]
-        for layer in encoder.layers:
-            x = layer(x, x, real)
-        return cast("Tensor", encoder.output_proj(encoder.norm(x)[:, -1]))
 
 
 def main(folder: Path) -> None:
@@ -58,25 +38,13 @@ def main(folder: Path) -> None:
 
 
 def export_stock(net: DecisionNet, preset: Preset, path: Path) -> None:
-    """As the tutorial of torch has it, with a dynamic batch."""
-    stock = Stock(net).eval()
+    """The floor's model; it must answer as ours does."""
+    stock = same(net, preset).eval()
     example = (torch.rand(2, preset.window, MARKET_V1.width), torch.tensor([preset.window, 1]))
     with torch.inference_mode():
-        expected = net(*example)
-        probs, value = stock(*example)
-    torch.testing.assert_close(probs, torch.softmax(expected[0], dim=-1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(value, expected[1], atol=1e-5, rtol=1e-5)
-    torch.onnx.export(
-        stock,
-        example,
-        path,
-        input_names=["history", "length"],
-        output_names=["probs", "value"],
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC}, {0: torch.export.Dim.DYNAMIC}),
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+        for ours, theirs in zip(net(*example), stock(*example), strict=True):
+            torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-4)
+    exported(stock, preset, path)
 
 
 if __name__ == "__main__":

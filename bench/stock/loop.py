@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arms.cloning import Material, _rate
+from arms.cloning import Material
 from arms.episodes import windows
+from arms.epochs import rate_at
 from arms.torch_training import loss_of
 from arms.training import TrainingConfig, draw
 
@@ -48,7 +49,7 @@ class Loop:
         index = torch.from_numpy(drawn.index)
         losses, began_s, size = 0.0, time.perf_counter(), self._config.batch_size
         for start in range(0, len(index), size):
-            self._set_rate(_rate(self._config, self._epoch + start / len(index)))
+            self._set_rate(rate_at(self._config, self._epoch + start / len(index)))
             picked = index[start : start + size]
             losses += self._step(picked, weight[start : start + size]) * len(picked)
         self._epoch += 1

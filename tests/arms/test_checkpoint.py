@@ -8,7 +8,8 @@ import torch
 
 from arms import mlx_nets, mlx_training, torch_export, torch_training
 from arms.checkpoint import Checkpoint
-from arms.cloning import Watch, cloned, material_of
+from arms.cloning import cloned, material_of
+from arms.epochs import Watch
 from arms.errors import ArtefactError, TrainingError
 from arms.presets import preset_of
 from arms.training import TrainingConfig

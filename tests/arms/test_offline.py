@@ -14,7 +14,7 @@ from arms import mlx_offline, torch_export, torch_offline
 from arms.advantages import Horizon
 from arms.artefact import markets_in
 from arms.checkpoint import Checkpoint
-from arms.cloning import Watch
+from arms.epochs import Watch
 from arms.errors import EpisodeError, TrainingError
 from arms.mlx_nets import weights_of as mlx_weights_of
 from arms.mlx_nets import with_weights

@@ -1,0 +1,124 @@
+"""Epoch after epoch, whatever is learned: judged by net PnL, the best one kept, all of it resumable.
+
+Nothing here knows tensors, nor what a pass over the lessons is.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from arms.checkpoint import Checkpoint, Standing, State
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig, pnl_moments
+
+Progress = Callable[[Epoch], None]
+WARM_UP_EPOCHS = 0.5
+
+
+class Passed(NamedTuple):
+    """One pass: mean loss, share of hits, number of rows."""
+
+    loss: float
+    accuracy: float
+    rows: int
+
+
+Pass = Callable[[int, np.random.Generator], Passed]
+"""Epoch's number, and what draws its rows -> one pass over them."""
+
+
+class Kept(Protocol):
+    """What is judged after a pass, and can be laid aside."""
+
+    def policy(self) -> Policy:
+        """What would be exported now."""
+        ...
+
+    def keep(self) -> None:
+        """Remembers it as the best so far."""
+        ...
+
+    def state(self) -> State:
+        """All that it needs to go on, its framework's generator included."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Goes on from there, to the bit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on while a net learns. progress: told of every epoch, after its checkpoint. begun: told
+    first, of the epochs that the checkpoint holds. batch: told after every step which share of the epoch is
+    done, in (0, 1]; it ends the training by raising. is_enough: no epoch more than the checkpoint holds."""
+
+    progress: Progress = lambda epoch: None
+    clock_s: Callable[[], float] = time.perf_counter
+    begun: Callable[[tuple[Epoch, ...]], None] = lambda epochs: None
+    batch: Callable[[float], None] = lambda share: None
+    checkpoint: Checkpoint | None = None
+    is_enough: bool = False
+
+
+def epochs_of(
+    learner: Kept,
+    one_pass: Pass,
+    config: TrainingConfig,
+    evaluate: Evaluate,
+    watch: Watch,
+    kind: type[Epoch] = Epoch,
+) -> tuple[tuple[Epoch, ...], int]:
+    """Every epoch's facts, and which one the learner kept.
+
+    Where the watch has a checkpoint it goes on from there, and gives the same to the bit as one that was
+    never interrupted.
+    """
+    rng = np.random.default_rng(config.seed)
+    reports, kept = _resumed(learner, rng, watch.checkpoint)
+    watch.begun(tuple(reports))
+    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
+        began_s = watch.clock_s()
+        passed = one_pass(len(reports) + 1, rng)
+        took_s = max(watch.clock_s() - began_s, 1e-9)
+        pnl = pnl_moments(evaluate(learner.policy()))
+        facts = (passed.loss, passed.accuracy, *pnl, passed.rows / took_s)
+        report = kind(len(reports) + 1, config.epochs, *facts)
+        if not kept or report.score > reports[kept - 1].score:
+            kept = report.epoch
+            learner.keep()
+        reports.append(report)
+        if watch.checkpoint:
+            standing = Standing(learner.state(), tuple(reports), kept, dict(rng.bit_generator.state))
+            watch.checkpoint.save(standing)
+        watch.progress(report)
+    return tuple(reports), kept
+
+
+def _resumed(
+    learner: Kept, rng: np.random.Generator, checkpoint: Checkpoint | None
+) -> tuple[list[Epoch], int]:
+    """What was reported before, and the best of it; learner and generator stand where they stood."""
+    standing = checkpoint.load() if checkpoint else None
+    if standing is None:
+        return [], 0
+    learner.restore(standing.state)
+    rng.bit_generator.state = standing.rng
+    return list(standing.epochs), standing.kept
+
+
+def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
+    """After the last epoch, or where patience with a policy that earns has run out."""
+    if len(reports) >= config.epochs:
+        return True
+    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+
+
+def rate_at(config: TrainingConfig, epochs_done: float) -> float:
+    """Linear warm-up, then half a cosine down to a tenth: post-norm attention diverges without the first."""
+    warm = min(1.0, (epochs_done + 0.02) / WARM_UP_EPOCHS)
+    cosine = 0.55 + 0.45 * math.cos(math.pi * epochs_done / config.epochs)
+    return config.learning_rate * warm * cosine
