@@ -65,7 +65,28 @@ def _opened(artefact: Artefact) -> tuple[TransformerPreset, Weights]:
         raise ArtefactError(f"model {artefact.id} was imported without weights: nobody can look into it")
     preset = preset_of(artefact.kind, artefact.preset)
     assert isinstance(preset, TransformerPreset)  # noqa: S101 - tells the type
-    return preset, safetensors.numpy.load(artefact.weights)
+    weights = safetensors.numpy.load(artefact.weights)
+    _check_shapes(artefact.id, preset, weights)
+    return preset, weights
+
+
+def _check_shapes(model: str, preset: TransformerPreset, weights: Weights) -> None:
+    """Serving runs the graph and never reads the weights beside it, so nobody has looked at them yet."""
+    d, names = preset.hidden, ["input_proj", "output_proj", "norm"]
+    must: dict[str, tuple[int, ...]] = {"output_proj.weight": (preset.output, d)}
+    for layer in range(preset.layers):
+        own = f"layers.{layer}"
+        must |= {f"{own}.attention.{n}_proj.weight": (d, d) for n in ("query", "key", "value", "out")}
+        must |= {f"{own}.linear1.weight": (4 * d, d), f"{own}.linear2.weight": (d, 4 * d)}
+        names += [f"{own}.{part}" for part in ("ln1", "ln2", "linear1", "linear2")]
+    found = {name.removeprefix("temporal_encoder."): array.shape for name, array in weights.items()}
+    missing = [n for name in names for n in (f"{name}.weight", f"{name}.bias") if n not in found]
+    odd = missing + [name for name, shape in must.items() if found.get(name) != shape]
+    if odd:
+        raise ArtefactError(
+            f"model {model} has weights that are not those of a {preset.kind}/{preset.name} ({odd[0]}): "
+            "nobody can look into it"
+        )
 
 
 def _layer(

@@ -73,8 +73,8 @@ class Lane:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing has moved for several rounds."""
-        return self._pause_s >= IDLE_MAX_S
+        """Nothing has moved for several rounds, and nothing is under way."""
+        return self._pause_s >= IDLE_MAX_S and not (self.recall.is_behind or self.shipper.has_in_flight())
 
     def step(self, now_s: float) -> Moved:
         """One round; what others may have shipped is looked for less often while there is nothing."""
@@ -140,7 +140,7 @@ class Carrier:
         self._stopping = False
         self._next_vouch_s = 0.0
         self._next_settle_s = 0.0
-        self._settle_round = 0
+        self._settle_round = self._vouch_round = 0
         self._next_discovery_s = 0.0
 
     def stop(self) -> None:
@@ -181,7 +181,8 @@ class Carrier:
         now_s = time.monotonic()
         if now_s >= self._next_vouch_s:  # first, for it needs no SQL
             self._next_vouch_s = now_s + SETTLE_S
-            for lane in self._attended():
+            self._vouch_round += 1
+            for lane in self._attended(self._vouch_round):
                 lane.vouch()
         if now_s >= self._next_discovery_s:
             self._next_discovery_s = now_s + DISCOVER_S
@@ -189,15 +190,16 @@ class Carrier:
         moved = sum((lane.step(now_s) for lane in self._lanes.values()), Moved())
         if now_s >= self._next_settle_s:
             self._next_settle_s = now_s + SETTLE_S
-            for lane in self._attended():
-                lane.settle(self._clock())
             self._settle_round += 1
+            for lane in self._attended(self._settle_round):
+                lane.settle(self._clock())
             lag.note(self._lag_bytes())
         return moved
 
-    def _attended(self) -> list[Lane]:
-        """The lanes that are settled and vouched for this time."""
-        all_too = self._settle_round % IDLE_SETTLE_ROUNDS == 0
+    def _attended(self, turn: int) -> list[Lane]:
+        """The lanes that are settled, or vouched for, this time; each has turns of its own, as SQL's troubles
+        end a round before anything is settled."""
+        all_too = turn % IDLE_SETTLE_ROUNDS == 1
         return [lane for lane in self._lanes.values() if all_too or not lane.is_idle]
 
     def _discover(self) -> None:

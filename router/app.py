@@ -122,7 +122,9 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(SQLAlchemyError, _on_sql)
     app.add_exception_handler(Exception, _on_fault)
     complete(app)
-    hot = HotPaths(service.desk, service.door, Explainer(service.config.data_dir.models))
+    hot = HotPaths(
+        service.desk, service.door, Explainer(service.config.data_dir.models, service.desk.is_answer_to)
+    )
     return Front(hot, app, service.door)
 
 

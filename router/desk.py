@@ -37,8 +37,8 @@ _LOG = logging.getLogger("abctl.router")
 Key = tuple[str, str]
 """(experiment, decision id)."""
 History = NDArray[np.float32]
-Answered = Known[Key, tuple[str, bytes]]
-"""The unit, the reply's bytes."""
+Answered = Known[Key, tuple[str, bytes, bytes]]
+"""The unit, the reply's bytes, the digest of the history that it answers."""
 
 
 def nothing_answered() -> Answered:
@@ -185,7 +185,7 @@ class Desk:
             decision = decision_of(case, answer, self._elapsed_us(case), self.schema.hash)
             self.journals.append(case.experiment.key, decision)
             reply = _ENCODE(reply_of(decision))
-            self.answered.put(key, (case.asked.unit, reply))
+            self.answered.put(key, (case.asked.unit, reply, decision.history_digest))
             return reply
         finally:
             self._end(key)
@@ -271,11 +271,16 @@ class Desk:
             raise Problem(409, "archived_experiment", rule, "experiment")
         return view
 
+    def is_answer_to(self, key: Key, history: History) -> bool:
+        """Whether the decision of this id was made of this very history, as far as is remembered."""
+        held = self.answered.get(key)
+        return held is not None and held[2] == digest_of(history)
+
     def _known(self, key: Key, unit: str) -> bytes | None:
         held = self.answered.get(key)
         if held is None:
             return None
-        first_unit, reply = held
+        first_unit, reply, _ = held
         if first_unit != unit:
             rule = f"{key[1]!r} was answered for unit {first_unit!r}; make a new id for every decision"
             raise Problem(409, "decision_id_reused", f"decision_id: {rule}", "decision_id")
@@ -319,11 +324,16 @@ def decision_of(case: Case, answer: Answer, latency_us: int, schema: str) -> Dec
         model=answer.model,
         schema=schema,
         state=history[-1].tobytes(),
-        history_digest=blake2b(history.tobytes(), digest_size=8).digest(),
+        history_digest=digest_of(history),
         history_used=answer.history_used,
         latency_us=latency_us,
         action_propensity=action_propensity,
     )
+
+
+def digest_of(history: History) -> bytes:
+    """Tells histories apart in the log."""
+    return blake2b(history.tobytes(), digest_size=8).digest()
 
 
 def unserved_of(

@@ -4,6 +4,7 @@ The decision is made, journaled and remembered as any other; what goes wrong her
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,14 +27,18 @@ WAITING_MAX = 8
 _ARTEFACTS_KEPT = 8
 _REPLY = msgspec.json.Decoder(DecideReply)
 _ENCODE = msgspec.json.Encoder().encode
+_OTHER = "this decision was answered before, to another history; abctl model attention --decision {} shows it"
+_LOG = logging.getLogger("abctl.router")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(slots=True)
 class Explainer:
-    """One worker's. folder: where its models lie, by id."""
+    """One worker's. folder: where its models lie, by id. is_answer_to: whether the decision of an
+    (experiment, id) was made of a history: a repeated id is answered as at first, whatever comes with it."""
 
     folder: Path
+    is_answer_to: Callable[[tuple[str, str], NDArray[np.float32]], bool]
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "explain"))
     _waiting: int = 0
     _read: Callable[[Path], Artefact] = field(
@@ -43,7 +48,10 @@ class Explainer:
     async def explained(self, reply: bytes, history: NDArray[np.float32]) -> bytes:
         """A decision's reply with its explanation. history: float32[k,F], what it was asked with."""
         decided = _REPLY.decode(reply)
-        found = await self._explanation(decided.model, history)
+        if self.is_answer_to((decided.experiment, decided.decision_id), history):
+            found = await self._explanation(decided.model, history)
+        else:
+            found = Explanation(why_not=_OTHER.format(decided.decision_id))
         return _ENCODE(msgspec.structs.replace(decided, explain=found))
 
     async def _explanation(self, model: str, history: NDArray[np.float32]) -> Explanation:
@@ -59,9 +67,14 @@ class Explainer:
     def _looked(self, model: str, history: NDArray[np.float32]) -> Explanation:
         try:
             artefact = self._read(self.folder / model)
+            if artefact.id != model:
+                return Explanation(why_not=f"the files of model {model} are not its own any more")
             return explanation_of(artefact, history)
-        except (ArmError, OSError) as error:
-            return Explanation(why_not=str(error))
+        except ArmError as error:
+            return Explanation(why_not=str(error).replace(f"{self.folder}/", ""))
+        except Exception:  # noqa: BLE001 - the decision is made: what fails here must not take its answer
+            _LOG.exception("model %s could not be explained", model)
+            return Explanation(why_not=f"model {model} could not be looked into; the service's log says why")
 
 
 def explanation_of(artefact: Artefact, history: NDArray[np.float32]) -> Explanation:

@@ -100,7 +100,9 @@ class HotPaths:
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
         grant = self._door.admit(scope["headers"], HOT_SCOPES[scope["path"]])
         check_json(content_type_of(scope))
-        if scope["path"] == DECIDE and scope["query_string"] and wants_explanation(scope["query_string"]):
+        if scope["query_string"] and wants_explanation(scope["query_string"]):
+            if scope["path"] != DECIDE:
+                raise invalid("explain", f"is for {DECIDE} alone: leave it out of the address")
             handler = self._decide_explained
         return await handler(await read_body(scope, receive, limit_bytes), grant, began_s)
 

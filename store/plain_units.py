@@ -42,6 +42,7 @@ FROM (
             max(fill) AS greatest_fill,
             bool_or(trades IS NULL AND stake_micro <= 0 AND pnl_micro = 0 AND fee_micro = 0) {_REPORT}
                 AS is_silent,
+            count(*) AS spoken,
             array_agg(bot) AS speakers
         FROM outcome WHERE experiment = :experiment AND unit = asked.value OFFSET 0
     ) AS o
@@ -52,8 +53,10 @@ FROM (
 ) AS said
 WHERE unit.experiment = :experiment AND unit.unit = said.unit
     AND said.bots > 0
-    AND said.speakers <@ said.names
-    AND said.least_fill = said.greatest_fill
+    AND CASE  -- both are lists, compared each with each
+        WHEN said.spoken * said.bots <= 100000 THEN coalesce(said.speakers <@ said.names, true) ELSE false
+    END
+    AND said.least_fill IS NOT DISTINCT FROM said.greatest_fill
     AND said.is_silent IS NOT TRUE
     AND (said.first_report_us IS NULL OR said.last_us <= said.first_report_us)
     AND (CAST(:span_us AS bigint) IS NULL OR said.last_us <= unit.started_at_us + :span_us)

@@ -61,6 +61,11 @@ class Recall:
     marks: Callable[[list[str]], dict[str, int]]
     _work: _Work | None = field(default=None)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether starts are being brought back."""
+        return self._work is not None
+
     def vouch(self) -> tuple[str, str]:
         """Gives the word anew where this run of Redis remembers everything. Any node may; asks no SQL.
 

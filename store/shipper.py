@@ -58,6 +58,10 @@ class Shipper:
         folders = journal.journal_folders(self._folder)
         return any(f.name not in self._routes or self._routes[f.name].has_news() for f in folders)
 
+    def has_in_flight(self) -> bool:
+        """Whether something is shipped that SQL is not known to hold."""
+        return any(route.in_flight for route in self._routes.values())
+
     def ends(self) -> dict[str, int]:
         """Where each journal ends now, by its id."""
         return {path.name: journal.end_of(path) for path in journal.journal_folders(self._folder)}

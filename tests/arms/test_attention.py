@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from arms.artefact import read_artefact
@@ -92,6 +93,21 @@ def test_who_does_not_attend_says_so(tmp_path):
     bare = replace(read_artefact(starters_folder() / "transformer"), weights=None)
     with pytest.raises(ArtefactError, match="imported without weights"):
         attention_of(bare, np.zeros((10, 18), dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize("spoil", ["name", "shape"])
+def test_weights_that_are_not_the_presets_say_so(tmp_path, net_of, spoil):
+    """Serving never reads them, so such a model can be registered and serve."""
+    preset = preset_of("transformer", "fast")
+    facts = read_artefact(starters_folder() / "transformer").trained
+    artefact = export(net_of("transformer", "fast"), preset, "transformer", MARKET_V1, facts, tmp_path / "m")
+    weights = safetensors.numpy.load(artefact.weights)
+    name = "temporal_encoder.layers.0.attention.key_proj.weight"
+    array = weights.pop(name)
+    weights[f"{name}x" if spoil == "name" else name] = array if spoil == "name" else array[:-1]
+    odd = replace(artefact, weights=safetensors.numpy.save(weights))
+    with pytest.raises(ArtefactError, match="key_proj"):
+        attention_of(odd, np.zeros((preset.window, MARKET_V1.width), dtype=np.float32), 1)
 
 
 def test_occlusion_by_hand():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from arms.artefact import read_artefact
 from arms.attention import attention_of
+from arms.errors import ArtefactError
 from arms.onnx_runtime import window_of
 from router.explaining import WAITING_MAX, Explainer, wants_explanation
 from router.wire import DecideReply, Probs
@@ -117,8 +118,43 @@ REPLY = msgspec.json.encode(
 )
 
 
+def always(_key, _history):
+    return True
+
+
+def test_a_repeated_id_is_not_explained_by_another_history(ask):
+    first = ask("repeated", rows=2, explain=True).json
+    again = ask("repeated", rows=5, explain=True).json
+    assert again["history_used"] == first["history_used"] == 2
+    assert again["explain"]["weights"] is None
+    assert "abctl model attention --decision repeated" in again["explain"]["why_not"]
+    assert ask("repeated", rows=2, explain=True).json == first
+
+
+def test_a_failure_within_does_not_take_the_answer(tmp_path):
+    def broken(_path):
+        raise ValueError("matmul: mismatch")
+
+    explainer = Explainer(tmp_path, always, _read=broken)
+    reply = json.loads(asyncio.run(explainer.explained(REPLY, np.zeros((1, 18), dtype=np.float32))))
+    assert reply["action"] == "hold"
+    assert "the service's log says why" in reply["explain"]["why_not"]
+
+
+def test_files_of_another_model_are_not_looked_into(tmp_path, artefacts):
+    explainer = Explainer(tmp_path, always, _read=lambda _path: read_artefact(artefacts / "transformer"))
+    reply = json.loads(asyncio.run(explainer.explained(REPLY, np.zeros((1, 18), dtype=np.float32))))
+    assert "not its own" in reply["explain"]["why_not"]
+
+
+@pytest.mark.parametrize("path", ["/v1/decide/batch", "/v1/assign", "/v1/outcomes"])
+def test_other_addresses_know_no_explain(node, path):
+    problem = node.refused(f"{path}?explain=true", {})
+    assert problem["field"] == "explain"
+
+
 def test_a_model_whose_files_are_gone_says_so(tmp_path):
-    reply = asyncio.run(Explainer(tmp_path).explained(REPLY, np.zeros((1, 18), dtype=np.float32)))
+    reply = asyncio.run(Explainer(tmp_path, always).explained(REPLY, np.zeros((1, 18), dtype=np.float32)))
     explained = json.loads(reply)["explain"]
     assert explained["weights"] is None
     assert "gone" in explained["why_not"]
@@ -130,10 +166,10 @@ def test_no_more_than_a_few_wait(tmp_path):
 
     def slow(_path):
         assert go_on.wait(10)
-        raise OSError("looked")
+        raise ArtefactError("looked")
 
     async def flood():
-        explainer = Explainer(tmp_path, _read=slow)
+        explainer = Explainer(tmp_path, always, _read=slow)
         history = np.zeros((1, 18), dtype=np.float32)
         asked = [asyncio.create_task(explainer.explained(REPLY, history)) for _ in range(WAITING_MAX)]
         await asyncio.sleep(0)
