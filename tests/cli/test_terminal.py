@@ -92,6 +92,7 @@ def test_nobody_else_prints_through_rich():
     assert {file.name for file in files if printing.search(file.read_text())} == {
         "terminal.py",
         "demo_course.py",
+        "training_view.py",
     }
 
 
