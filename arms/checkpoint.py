@@ -68,7 +68,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         state, facts = self._read()
-        self._check(facts["made_of"])
+        self._check(facts.get("made_of", {}))
         epochs = tuple(self.kind(**epoch) for epoch in facts["epochs"])
         return Standing(state, epochs, facts["kept"], facts["rng"])
 
@@ -85,7 +85,7 @@ class Checkpoint:
             raise ArtefactError(
                 f"{self.path} is no checkpoint ({error}): delete it and train again"
             ) from error
-        if _digest_of(state) != facts["digest"]:
+        if _digest_of(state) != facts.get("digest"):
             raise ArtefactError(f"{self.path} was altered, its digest differs: delete it and train again")
         return state, facts
 

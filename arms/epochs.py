@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from arms.checkpoint import Checkpoint, Standing, State
+from arms.errors import TrainingError
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig, pnl_moments
 
 Progress = Callable[[Epoch], None]
@@ -74,6 +75,7 @@ def epochs_of(
 ) -> tuple[tuple[Epoch, ...], int]:
     """Every epoch's facts, and which one the learner kept.
 
+    A policy that answers no numbers is neither kept nor saved: `arms.training.greedy` raises TrainingError.
     Where the watch has a checkpoint it goes on from there, and gives the same to the bit as one that was
     never interrupted.
     """
@@ -84,7 +86,10 @@ def epochs_of(
         began_s = watch.clock_s()
         passed = one_pass(len(reports) + 1, rng)
         took_s = max(watch.clock_s() - began_s, 1e-9)
-        pnl = pnl_moments(evaluate(learner.policy()))
+        try:
+            pnl = pnl_moments(evaluate(learner.policy()))
+        except TrainingError as error:
+            raise TrainingError(f"epoch {len(reports) + 1}: {error}") from error
         facts = (passed.loss, passed.accuracy, *pnl, passed.rows / took_s)
         report = kind(len(reports) + 1, config.epochs, *facts)
         if not kept or report.score > reports[kept - 1].score:

@@ -62,7 +62,7 @@ def train(
     if start:
         net = restored(start, preset, features)
         rescale(net.actor, config.start_sharpness)
-    learner = Learner(net, preset.window, config)
+    learner = Learner(net, preset.window, config, config.start_sharpness if start is not None else 1.0)
     learned = improve(learner, environment, config, evaluate, progress, time.perf_counter)
     origin = f"ppo from {start.id}" if start else "ppo"
     trained = trained_of(environment, config, learned, origin)
@@ -72,8 +72,8 @@ def train(
 class Learner:
     """arms.ppo.PpoLearner in MLX. The net's critic is in USD before and after, in reward units between."""
 
-    def __init__(self, net: DecisionNet, window: int, config: PpoConfig) -> None:
-        self._config, self._window = config, window
+    def __init__(self, net: DecisionNet, window: int, config: PpoConfig, sharpness: float = 1.0) -> None:
+        self._config, self._window, self._sharpness = config, window, sharpness
         self._net = net
         self._net.eval()
         rescale(self._net.critic, 1 / config.reward_scale_usd)
@@ -113,9 +113,10 @@ class Learner:
         self._best = weights_of(self._net)
 
     def finished(self) -> DecisionNet:
-        """The best net, its critic back in USD."""
+        """The best net, its critic back in USD and its odds as sharp as the start's were."""
         net = with_weights(self._net, self._best)
         rescale(net.critic, self._config.reward_scale_usd)
+        rescale(net.actor, 1 / self._sharpness)
         net.eval()
         return net
 

@@ -19,7 +19,7 @@ from arms.episodes import Episode
 from arms.epochs import Progress, Watch
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
 from arms.presets import Preset
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig, greedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,6 @@ def policy_of(net: DecisionNet, window: int) -> Policy:
         seen, real = seen_by(histories, lengths, window)
         net.eval()
         logits, _ = net(mx.array(seen), mx.array(real))
-        return np.asarray(np.array(logits).argmax(axis=1), dtype=np.int64)
+        return greedy(np.array(logits))
 
     return act

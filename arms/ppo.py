@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from arms.advantages import Horizon, Trail, advantages_of
 from arms.artefact import Trained
 from arms.environment import Answer, Environment, Rollout, rollout
-from arms.errors import EpisodeError
+from arms.errors import EpisodeError, TrainingError
 from arms.training import Epoch, Evaluate, Policy, pnl_moments
 
 COMPARED_ROWS = 2048
@@ -186,7 +186,10 @@ def improve(
         if complaint:
             return Learned(tuple(reports), kept, start_usd, kept_usd, complaint)
         took_s = max(clock_s() - began_s, 1e-9)
-        report = _report(learner, played, steps, config, (number, played.rows / took_s), evaluate)
+        try:
+            report = _report(learner, played, steps, config, (number, played.rows / took_s), evaluate)
+        except TrainingError as error:
+            return Learned(tuple(reports), kept, start_usd, kept_usd, f"epoch {number}: {error}")
         reports.append(report)
         progress(report)
         if report.score > best_score:

@@ -214,6 +214,10 @@ class HybridStrategy:
     ) -> None:
         self._arms = {BASE: base, TRANSFORMER: transformer}
         for name, strategy in self._arms.items():
+            if strategy.kind != name:
+                raise ValueError(
+                    f"{name} is a {type(strategy).__name__}: hand in base first, then transformer"
+                )
             if not strategy.loaded:
                 raise ActError(f"{name} has no model: call its load(folder) before HybridStrategy")
         self._choose = choose

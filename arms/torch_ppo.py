@@ -62,7 +62,7 @@ def train(
     if start:
         net = restored(start, preset, features)
         rescale(net.actor, config.start_sharpness)
-    learner = Learner(net, preset.window, config)
+    learner = Learner(net, preset.window, config, config.start_sharpness if start is not None else 1.0)
     learned = improve(learner, environment, config, evaluate, progress, time.perf_counter)
     origin = f"ppo from {start.id}" if start else "ppo"
     trained = trained_of(environment, config, learned, origin)
@@ -72,8 +72,8 @@ def train(
 class Learner:
     """arms.ppo.PpoLearner in torch. The net's critic is in USD before and after, in reward units between."""
 
-    def __init__(self, net: DecisionNet, window: int, config: PpoConfig) -> None:
-        self._config, self._window = config, window
+    def __init__(self, net: DecisionNet, window: int, config: PpoConfig, sharpness: float = 1.0) -> None:
+        self._config, self._window, self._sharpness = config, window, sharpness
         self._net = net.eval()
         rescale(self._net.critic, 1 / config.reward_scale_usd)
         self._optimizer = torch.optim.Adam(self._net.parameters(), lr=config.learning_rate)
@@ -114,9 +114,10 @@ class Learner:
         self._best = copy.deepcopy(self._net.state_dict())
 
     def finished(self) -> DecisionNet:
-        """The best net, its critic back in USD."""
+        """The best net, its critic back in USD and its odds as sharp as the start's were."""
         self._net.load_state_dict(self._best)
         rescale(self._net.critic, self._config.reward_scale_usd)
+        rescale(self._net.actor, 1 / self._sharpness)
         return self._net.eval()
 
 

@@ -18,7 +18,7 @@ from arms.episodes import Episode
 from arms.epochs import Progress, Watch
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.training import Epoch, Evaluate, Policy, TrainingConfig, greedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,7 @@ def policy_of(net: DecisionNet, window: int) -> Policy:
         net.eval()
         with torch.inference_mode():
             logits, _ = net(torch.from_numpy(seen), torch.from_numpy(real))
-            actions: NDArray[np.int64] = logits.argmax(dim=1).numpy()
-            return actions
+            return greedy(logits.numpy())
 
     return act
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.episodes import Ticks
-from arms.errors import EpisodeError
+from arms.errors import EpisodeError, TrainingError
 
 Policy = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.int64]]
 """histories float32[n,k,F] front-padded with zeros and lengths int64[n] -> actions int64[n] (0 hold, 1 buy,
@@ -43,8 +43,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "gradient_norm", "rows_per_epoch", "patience"):
-            if not getattr(self, name) > 0:
-                raise EpisodeError(f"training {name} is {getattr(self, name)}: it must be above 0")
+            if not 0 < getattr(self, name) < np.inf:
+                raise EpisodeError(f"training {name} is {getattr(self, name)}: it must be above 0 and finite")
         if not 0 <= self.averaging < 1:
             raise EpisodeError(f"training averaging is {self.averaging}: it must lie in [0, 1)")
 
@@ -125,6 +125,14 @@ def draw(best: NDArray[np.int64], rows: int, rng: np.random.Generator) -> Drawn:
     chance = np.where(acting, chance_busy, chance_quiet)
     index = rng.permutation(np.flatnonzero(rng.random(len(best)) < chance))
     return Drawn(index=index, weight=(1.0 / chance[index]).astype(np.float32))
+
+
+def greedy(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """[n]: the most probable actions. TrainingError where a net answers no numbers: their argmax is to hold,
+    by which a spoiled net would beat any that loses."""
+    if not np.isfinite(logits).all():
+        raise TrainingError("the net's answers are not finite after its last batch: lower the learning rate")
+    return np.asarray(logits.argmax(axis=1), dtype=np.int64)
 
 
 def pnl_moments(pnl_usd: Sequence[float]) -> tuple[float, float]:

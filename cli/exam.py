@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arms.artefact import Artefact, markets_in, read_artefact
+from arms.artefact import Artefact, artefact_within, markets_in, read_artefact
 from arms.protocol import Arm, loader_of
 from arms.schema import MARKET_V1
 from cli.failures import Refused
@@ -90,8 +90,8 @@ def simulated_exam(world: str, markets: int, seed: int) -> Exam:
 def candidate(model: str, settings: Settings) -> Generator[Candidate]:
     """A model by its folder, or by the beginning of its id in the registry."""
     folder = Path(model)
-    if folder.is_dir():
-        yield _loaded(model, folder)
+    if model and folder.is_dir():
+        yield _loaded(model, artefact_within(folder))
         return
     from cli.database import existing
     from store import models

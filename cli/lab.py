@@ -19,6 +19,7 @@ from arms.errors import EpisodeError
 from arms.golden import answers_apart
 from arms.ppo import PpoConfig
 from arms.presets import Preset, TransformerPreset, preset_of
+from arms.protocol import loader_of
 from arms.schema import MARKET_V1, StateSchema
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig
 from market.evaluation import expected_pnl_usd, play
@@ -154,7 +155,7 @@ def train_artefact(
     check_windows(course.name, episodes, config.batch_size)
     checkpoint = None
     if checkpoint_at is not None:
-        made_of = {**recipe_of(preset, config, backend), **data_of(course, episodes)}
+        made_of = {"method": "bc", **recipe_of(preset, config, backend), **data_of(course, episodes)}
         checkpoint = Checkpoint(checkpoint_at, made_of)
 
     def evaluate(policy: Policy) -> list[float]:
@@ -164,7 +165,9 @@ def train_artefact(
     watch = replace(watch, progress=progress, checkpoint=checkpoint)
     fitted = framework.train_watched(episodes, preset, config, evaluate, watch)
     trained = with_lineage(fitted.trained, markets_of(course), recipe_of(preset, config, backend))
-    artefact = framework.export(fitted.net, preset, kind, MARKET_V1, trained, folder)
+    artefact = put_in_place(
+        folder, lambda place: framework.export(fitted.net, preset, kind, MARKET_V1, trained, place)
+    )
     if checkpoint is not None:
         checkpoint.remove()
     return artefact, fitted.epochs
@@ -187,6 +190,20 @@ def check_windows(name: str, episodes: Sequence[Episode], batch_size: int) -> No
             f"{name} has {found} windows to learn from, fewer than a batch of {batch_size}: "
             f"give a --batch-size of at most {found}, or more markets"
         )
+
+
+def put_in_place(folder: Path, export: Callable[[Path], Artefact]) -> Artefact:
+    """Writes beside the folder, loads what was written as a service would, and only then takes its place: a
+    model that is there stays until another one is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        fresh = Path(beside) / "fresh"
+        artefact = export(fresh)
+        loader_of(artefact.kind)(artefact, MARKET_V1)
+        if folder.exists():
+            folder.rename(Path(beside) / "before")
+        fresh.rename(folder)
+    return read_artefact(folder)
 
 
 def with_lineage(trained: Trained, markets: str, recipe: dict[str, str]) -> Trained:

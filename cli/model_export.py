@@ -121,8 +121,17 @@ def _kept(model: str, settings: "Settings", place: Path) -> Path:
         return models.materialise(engine, found.id, place)
 
 
+def _is_model(folder: Path) -> bool:
+    """An artefact, or an exported folder."""
+    beside = (folder / "golden.json", folder / "artefact")
+    return (folder / "config.json").is_file() and any(path.exists() for path in beside)
+
+
 def check_free(output: Path) -> None:
     """Refuses a folder that holds anything, and a file."""
+    for parent in output.absolute().parents:
+        if _is_model(parent):
+            raise Refused(f"{output} is inside of model {parent} and would spoil it: give a folder beside it")
     if output.is_dir():
         first = next(iter(sorted(output.iterdir())), None)
         if first is not None:

@@ -1,5 +1,6 @@
 """`abctl model train`: what is asked for, and what is refused before it starts."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from cli.settings import Settings
     from cli.training_run import Place
 
+ARMS = ("base", "transformer")
 METHODS = ("bc", "awr", "iql", "ppo")
 DataOption = Annotated[Path | None, typer.Option(help="Recording to learn from instead of a world.")]
 WorldOption = Annotated[
@@ -76,7 +78,8 @@ def train(
 
     Beside OUTPUT, the folder OUTPUT.training holds training.log (a line per epoch, for `tail -f`),
     TensorBoard events, and until the model is written a checkpoint of the last whole epoch. After Ctrl-C, a
-    kill or a power cut the same command goes on from there and gives the same model to the bit.
+    kill or a power cut the same command goes on from there and gives the same model to the bit; ppo alone
+    begins anew. A model that OUTPUT holds is replaced once another one is whole.
 
     Example: abctl model train --arm base --output models/base --epochs 5
     """
@@ -87,8 +90,15 @@ def train(
     from cli.training_methods import check_fits, config_of, maker_of
     from cli.training_run import Job, Place, trained
 
-    check_fits(method, has_start=start is not None, has_dropout=dropout is not None, finish=finish)
+    _check_where(output, port, dashboard)
     place = Place(output)
+    check_fits(
+        method,
+        has_start=start is not None,
+        has_dropout=dropout is not None,
+        has_checkpoint=resume and place.checkpoint.exists(),
+        finish=finish,
+    )
     _check_place(place, resume, finish)
     settings = read_settings(data_dir=data_dir)
     if register:
@@ -111,6 +121,15 @@ def train(
     say(f"model {artefact.id} in {output}{after}")
 
 
+def _check_where(output: Path, port: int, dashboard: bool) -> None:
+    from cli.failures import Refused
+
+    if output.name in {"", ".."}:
+        raise Refused(f"--output must name a folder, not {str(output)!r}: give one that may be new")
+    if port and not dashboard:
+        raise Refused("--port is of the dashboard's page: give --dashboard too, or leave it out")
+
+
 def _begun(model: str, settings: "Settings") -> "Artefact":
     from cli.exam import candidate
 
@@ -125,6 +144,8 @@ def _check_words(arm: str, preset: str, method: str, backend: str) -> None:
 
     if method not in METHODS:
         raise Refused(f"--method must be one of {', '.join(METHODS)}, not {method!r}")
+    if arm not in ARMS:
+        raise Refused(f"--arm must be one of {', '.join(ARMS)}, not {arm!r}")
     need_training()
     need_backend(backend)
     from arms.presets import preset_of
@@ -137,10 +158,11 @@ def _check_place(place: "Place", resume: bool, finish: bool) -> None:
     from arms.artefact import contents_of
     from cli.failures import Refused
 
-    if place.output.name in {"", ".."}:
-        raise Refused(f"--output must name a folder, not {str(place.output)!r}: give one that may be new")
     if place.output.exists():
         contents_of(place.output)
+    near = next(parent for parent in place.output.absolute().parents if parent.is_dir())
+    if not os.access(near, os.W_OK):
+        raise Refused(f"--output {place.output} cannot be made: {near} is not writable; give another folder")
     if finish and not resume:
         raise Refused("--finish makes a model of the checkpoint and --no-resume ignores it: give one of them")
     if finish and not place.checkpoint.exists():

@@ -21,6 +21,7 @@ from cli.lab import (
     backend_of,
     data_of,
     markets_of,
+    put_in_place,
     recipe_of,
     with_dropout,
     with_lineage,
@@ -73,7 +74,10 @@ def train_offline(
     fitted = trainer_of(backend)(played, preset, config, how, evaluate, watch)
     recipe = {**recipe_of(preset, config, backend), **facts_of(how)}
     trained = with_lineage(fitted.trained, markets_of(course), recipe)
-    artefact = backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, folder)
+    artefact = put_in_place(
+        folder,
+        lambda place: backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, place),
+    )
     if checkpoint is not None:
         checkpoint.remove()
     return artefact, fitted.epochs

@@ -11,7 +11,7 @@ from arms.ppo import PpoConfig, PpoEpoch
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
 from arms.training import Evaluate, Policy
-from cli.lab import Course, backend_of, markets_of, recipe_of, with_lineage
+from cli.lab import Course, backend_of, markets_of, put_in_place, recipe_of, with_lineage
 from market.evaluation import expected_pnl_usd, play
 from market.vector_env import VectorEnv
 
@@ -70,7 +70,12 @@ def train_ppo(
     fitted = improve_of(backend)(environment, preset, config, evaluate, progress, start)
     recipe = recipe_of(preset, config, backend) | {"start": "none" if start is None else start.id}
     trained = with_lineage(fitted.trained, _met(course, start), recipe)
-    artefact = backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, folder)
+    if fitted.stopped and not trained.epochs:
+        raise TrainingError(f"{fitted.stopped}; no epoch was better than the start, so nothing is written")
+    artefact = put_in_place(
+        folder,
+        lambda place: backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, place),
+    )
     if fitted.stopped:
         raise TrainingError(
             f"{fitted.stopped}; the best model until then, of epoch {trained.epochs}, is in {folder}"

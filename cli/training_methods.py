@@ -46,12 +46,19 @@ def config_of(
     )
 
 
-def check_fits(method: str, *, has_start: bool, has_dropout: bool, finish: bool) -> None:
+def check_fits(
+    method: str, *, has_start: bool, has_dropout: bool, has_checkpoint: bool, finish: bool
+) -> None:
     """Options that the method would only ignore are refused."""
     if has_start and method != "ppo":
         raise Refused(f"--start is for ppo: {method} learns from nothing, so leave it out")
     if has_dropout and method == "ppo":
         raise Refused("ppo uses no dropout, whose noise it would take for the policy's: leave --dropout out")
+    if has_checkpoint and method == "ppo":
+        raise Refused(
+            "OUTPUT.training keeps the checkpoint of a training by another method: end that one first, or"
+            " give --no-resume to throw it away"
+        )
     if finish and method == "ppo":
         raise Refused("ppo keeps no checkpoint, so there is nothing to --finish: leave it out")
 

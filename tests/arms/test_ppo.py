@@ -469,7 +469,7 @@ def timid(tmp_path_factory):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_start_plays_and_judges_as_before(timid, backend):
-    """Sharper odds leave greedy actions; the critic's scale goes and comes back."""
+    """It plays sharper odds, and the critic in other units; both come back."""
     preset, module = preset_of("transformer", "fast"), BACKENDS[backend]
     env = VectorEnv(decoys(0, 8), markets=4, window=10, seed=0)
     fitted = module.train(env, preset, PpoConfig(epochs=1, ticks=5), lambda policy: [1.0], start=timid)
@@ -478,9 +478,7 @@ def test_a_start_plays_and_judges_as_before(timid, backend):
     export = mlx_export if backend == "mlx" else torch_export
     probs, value = export.answers(fitted.net, histories.astype(np.float32), lengths)
     assert value == pytest.approx(np.array(timid.golden.value), rel=1e-4, abs=1e-5)
-    before = np.log(timid.golden.probs)
-    sharp = np.exp(8 * before)
-    assert probs == pytest.approx(sharp / sharp.sum(axis=1, keepdims=True), abs=1e-4)
+    assert probs == pytest.approx(np.array(timid.golden.probs), abs=1e-4)
 
 
 def served(artefact):
@@ -534,15 +532,15 @@ def test_a_start_of_another_kind_is_refused(timid, tmp_path):
         train_ppo("base", "fast", course, PpoConfig(), tmp_path, lambda _: None, start=timid)
 
 
-def test_a_course_that_stops_has_written_its_best_model(tmp_path):
+def test_a_course_that_stops_before_it_was_better_writes_nothing(tmp_path):
     course = simulated_course("decoy-fast", 10)
     course = replace(course, judges=course.judges[:5])
     config = PpoConfig(epochs=4, ticks=200, learning_rate=1e30, target_kl=1e30, critic_epochs=0)
     with pytest.raises(
-        TrainingError, match=r"the loss of epoch 1, batch \d+ is (nan|inf).* of epoch 0, is in"
+        TrainingError, match=r"the loss of epoch 1, batch \d+ is (nan|inf).* so nothing is written"
     ):
-        train_ppo("base", "fast", course, config, tmp_path, lambda _: None)
-    load(read_artefact(tmp_path), MARKET_V1)
+        train_ppo("base", "fast", course, config, tmp_path / "m", lambda _: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -497,3 +497,9 @@ def test_ticks_without_an_arm_are_not_lost():
         with pytest.raises(ConnectionError):
             hybrid.act(tick, FIRST)
     assert said(hybrid.act(ticks[2], FIRST)) == answer(served(TransformerRLStrategy), ticks)
+
+
+def test_arms_in_each_others_places_are_refused():
+    """Every choice would be answered by the other arm."""
+    with pytest.raises(ValueError, match="base is a TransformerRLStrategy"):
+        HybridStrategy(playing(TransformerRLStrategy), playing(RLStrategy), chosen_at_random(seed=1))

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arms.episodes import Episode, joined
-from arms.errors import EpisodeError
+from arms.errors import EpisodeError, TrainingError
 from arms.torch_training import loss_of
-from arms.training import Epoch, TrainingConfig, draw, lessons_of, pnl_moments
+from arms.training import Epoch, TrainingConfig, draw, greedy, lessons_of, pnl_moments
 
 
 def ticks_of(values):
@@ -90,3 +90,12 @@ def test_the_progress_line_is_the_guides():
 def test_a_config_out_of_range_is_refused():
     with pytest.raises(EpisodeError, match="batch_size is 0"):
         TrainingConfig(batch_size=0)
+
+
+@pytest.mark.parametrize("spoiled", [np.nan, np.inf, -np.inf])
+def test_a_net_that_answers_no_numbers_does_not_hold(spoiled):
+    logits = np.array([[0.1, 0.3, 0.2], [0.0, 0.0, 1.0]], dtype=np.float32)
+    assert greedy(logits).tolist() == [1, 2]
+    logits[1, 1] = spoiled
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        greedy(logits)

@@ -120,6 +120,17 @@ def test_a_folder_with_anything_in_it_is_refused(abctl, tmp_path):
     assert names(tmp_path / "out") == {"notes.txt"}
 
 
+@pytest.mark.parametrize("inside", ["ex", "deeper/ex"])
+def test_a_folder_inside_of_a_model_is_refused(abctl, tmp_path, inside):
+    shutil.copytree(starters_folder() / "base", tmp_path / "own")
+    held = sorted(path.name for path in (tmp_path / "own").iterdir())
+    own = tmp_path / "own"
+    done = abctl("model", "export", "--input", own, "--output", own / inside, "--to", "onnx")
+    assert done.code == failures.REFUSED
+    assert "inside of model" in done.sentence
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == held
+
+
 def test_a_file_is_no_folder(abctl, tmp_path):
     (tmp_path / "out").write_text("mine")
     (tmp_path / "gone").symlink_to("nowhere")

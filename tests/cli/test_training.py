@@ -37,7 +37,7 @@ def test_training_without_registering_makes_no_database(abctl, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--arm", "bass"], "base/default"),
+        (["--arm", "bass"], "--arm must be one of base, transformer"),
         (["--arm", "base", "--preset", "huge"], "base/default"),
         (["--arm", "base", "--world", "real"], "decoy-fast"),
         (["--arm", "base", "--backend", "jax"], "--backend must be one of torch, mlx"),

@@ -1,12 +1,18 @@
 """`abctl model train --method`: every method makes a model that serves; what it would ignore is refused."""
 
+import hashlib
 import json
+import shutil
 
+import numpy as np
 import pytest
 
+from arms.artefact import read_artefact
 from arms.ppo import PpoConfig
 from arms.training import TrainingConfig
 from cli import failures
+from cli.lab import simulated_course, train_artefact
+from cli.ppo_course import train_ppo
 from cli.training_methods import USUAL, config_of
 
 SMALL = ("--arm", "base", "--world", "decoy-fast", "--markets", "30", "--epochs", "1")
@@ -16,8 +22,6 @@ ORIGINS = {"bc": "cloning", "awr": "awr", "iql": "iql", "ppo": "ppo"}
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A cloned model that ppo can start from."""
-    from cli.lab import simulated_course, train_artefact
-
     folder = tmp_path_factory.mktemp("clone") / "model"
     course = simulated_course("decoy-fast", 20, 1)
     train_artefact("base", "fast", course, TrainingConfig(epochs=1), folder, lambda _: None)
@@ -45,6 +49,8 @@ REFUSED = {
     "a finish for ppo": (("--method", "ppo", "--finish"), "nothing to --finish"),
     "a batch of one for ppo": (("--method", "ppo", "--batch-size", "1"), "2 or more"),
     "a rate of nothing": (("--learning-rate", "0"), "above 0"),
+    "a rate without end": (("--learning-rate", "inf"), "finite"),
+    "a port without a page": (("--port", "5000"), "give --dashboard too"),
 }
 
 
@@ -62,6 +68,62 @@ def test_a_start_of_another_arm_is_refused(abctl, tmp_path, clone):
     done = abctl("model", "train", *words, "--output", tmp_path / "m")
     assert done.code != failures.OK
     assert "base/fast and cannot start a transformer/fast" in done.sentence
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("method", USUAL)
+def test_weights_that_are_no_numbers_leave_the_model_that_is_there(abctl, tmp_path, clone, method):
+    """The last step of an epoch spoils them after a loss that was fine; NaN holds, which beats any loser."""
+    shutil.copytree(clone, tmp_path / "m")
+    before = hashes(tmp_path / "m")
+    more = ("--method", method, "--learning-rate", "1e30", "--output", tmp_path / "m")
+    done = abctl("model", "train", *SMALL, *more)
+    assert done.code != failures.OK
+    assert "lower the learning rate" in done.sentence
+    assert hashes(tmp_path / "m") == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".m")] == []
+
+
+@pytest.mark.parametrize("backend", ["torch", "mlx"])
+def test_a_net_spoiled_by_the_last_batch_of_an_epoch_is_not_taken_for_one_that_holds(
+    abctl, tmp_path, backend
+):
+    """There is one batch an epoch: its loss is fine, and what it leaves answers NaN."""
+    words = ("--arm", "base", "--markets", "20", "--batch-size", "530")
+    done = abctl("model", "train", *words, "--learning-rate", "1e30", "--output", tmp_path / "m")
+    assert done.code != failures.OK
+    assert "epoch 1: the net's answers are not finite" in done.sentence
+    assert not (tmp_path / "m").exists()
+
+
+def test_ppo_leaves_the_checkpoint_of_others_alone(abctl, tmp_path):
+    held = tmp_path / "m.training" / "checkpoint.safetensors"
+    held.parent.mkdir()
+    held.write_bytes(b"of a cloning")
+    done = abctl("model", "train", *SMALL, "--method", "ppo", "--output", tmp_path / "m")
+    assert done.code == failures.REFUSED
+    assert "--no-resume" in done.sentence
+    assert held.read_bytes() == b"of a cloning"
+
+
+@pytest.mark.parametrize("backend", ["torch", "mlx"])
+def test_a_start_that_nothing_improves_keeps_its_odds(clone, tmp_path, backend):
+    """ppo plays sharper odds than its start's; again and again that would end in certainty."""
+    start = read_artefact(clone)
+    course = simulated_course("decoy-fast", 20, 1)
+    config = PpoConfig(epochs=1, critic_epochs=1)
+    artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "m", lambda _: None, backend, start)
+    assert artefact.trained.epochs == 0
+    np.testing.assert_allclose(artefact.golden.probs, start.golden.probs, atol=1e-5)
+
+
+def test_an_arm_that_is_none_is_refused(abctl, tmp_path):
+    done = abctl("model", "train", "--arm", "nope", "--output", tmp_path / "m")
+    assert done.code == failures.REFUSED
+    assert "base, transformer" in done.sentence
 
 
 def test_where_nothing_is_said_the_method_has_its_own_numbers():
