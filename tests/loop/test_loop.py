@@ -86,8 +86,10 @@ def test_two_workers_share_the_work_and_their_metrics_add_up(tools):
         loop.check_books()
         journals = "SELECT count(DISTINCT journal_id) FROM decision WHERE experiment = :experiment"
         assert loop.sql(journals) == [(2,)]
+        answered = len(loop.ledger.answered)
+        tools.wait_until(lambda: counted(loop.get("/metrics")) == answered, timeout_s=5)  # told now and then
         for _ in range(4):
-            assert counted(loop.get("/metrics")) == len(loop.ledger.answered)
+            assert counted(loop.get("/metrics")) == answered
 
 
 def counted(exposition):
