@@ -1,23 +1,18 @@
-"""Behaviour cloning, whatever the framework: epochs, rate, judging by net PnL, the best epoch kept.
+"""Behaviour cloning, whatever the framework: what a pass over the lessons is.
 
-A `Learner` holds the net and its optimizer; nothing here knows tensors.
+A learner holds the net and its optimizer; nothing here knows tensors.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arms.artefact import Trained
-from arms.checkpoint import State
 from arms.episodes import Episode, Ticks, digest_of, joined, windows
-from arms.epochs import Passed, Progress, Watch, epochs_of, rate_at
-from arms.errors import TrainingError
-from arms.training import Epoch, Evaluate, Lessons, Policy, TrainingConfig, draw, lessons_of
+from arms.epochs import Learner, Passed, Watch, epochs_of, passed_over
+from arms.training import Epoch, Evaluate, Lessons, TrainingConfig, draw, lessons_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +26,6 @@ class Batch:
     values: NDArray[np.float32]
     weight: NDArray[np.float32]
     best: NDArray[np.int64]
-
-
-class Learner(Protocol):
-    """A net that learns. The running mean of its weights is what plays and what is kept."""
-
-    def start_epoch(self) -> None:
-        """Turns to learning, dropout included."""
-        ...
-
-    def step(self, batch: Batch, rate: float) -> tuple[float, int]:
-        """One step of the optimizer at a learning rate: (mean loss, rows where the best action came out)."""
-        ...
-
-    def policy(self) -> Policy:
-        """The greedy policy of the mean weights."""
-        ...
-
-    def keep(self) -> None:
-        """Remembers the mean weights as the best so far."""
-        ...
-
-    def state(self) -> State:
-        """All that it needs to go on, its framework's generator included."""
-        ...
-
-    def restore(self, state: State) -> None:
-        """Goes on from there, to the bit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,60 +44,26 @@ def material_of(episodes: Sequence[Episode], window: int) -> Material:
 
 
 def clone(
-    learner: Learner,
-    material: Material,
-    config: TrainingConfig,
-    evaluate: Evaluate,
-    progress: Progress = lambda epoch: None,
-    clock_s: Callable[[], float] = time.perf_counter,
-) -> tuple[tuple[Epoch, ...], int]:
-    """`cloned` with nothing kept on the way."""
-    return cloned(learner, material, config, evaluate, Watch(progress, clock_s))
-
-
-def cloned(
-    learner: Learner, material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+    learner: Learner[Batch], material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
 ) -> tuple[tuple[Epoch, ...], int]:
     """Every epoch's facts, and which one the learner kept.
 
-    Clones the best action in hindsight, weighted by what it earned. `evaluate` plays markets that are not in
-    the material; its net PnL decides which epoch is kept and when to stop. Where the watch has a checkpoint
-    it goes on from there, and gives the same to the bit as one that was never interrupted.
+    Clones the best action in hindsight, weighted by what it earned; a hit is a row where that came out.
+    `evaluate` plays markets that are not in the material; its net PnL decides which epoch is kept and when to
+    stop.
     """
 
     def one_pass(number: int, rng: np.random.Generator) -> Passed:
-        return _epoch(learner, material, config, (number, rng), watch.batch)
+        learner.start_epoch()
+        drawn = draw(material.lessons.best, config.rows_per_epoch, rng)
+        weight = drawn.weight / drawn.weight.mean()
+
+        def batch_of(part: slice) -> Batch:
+            return _batch(material, drawn.index[part], weight[part])
+
+        return passed_over(learner, len(drawn.index), batch_of, config, number, watch.batch)
 
     return epochs_of(learner, one_pass, config, evaluate, watch)
-
-
-def _epoch(
-    learner: Learner,
-    material: Material,
-    config: TrainingConfig,
-    turn: tuple[int, np.random.Generator],
-    told: Callable[[float], None],
-) -> Passed:
-    """turn: the epoch's number, and what draws its lessons."""
-    number, rng = turn
-    learner.start_epoch()
-    drawn = draw(material.lessons.best, config.rows_per_epoch, rng)
-    weight = drawn.weight / drawn.weight.mean()
-    size, rows = config.batch_size, len(drawn.index)
-    losses, hits = 0.0, 0
-    for start in range(0, rows, size):
-        index = drawn.index[start : start + size]
-        rate = rate_at(config, number - 1 + start / rows)
-        loss, hit = learner.step(_batch(material, index, weight[start : start + size]), rate)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss of epoch {number}, batch {start // size + 1} is {loss}: lower the learning rate "
-                f"({config.learning_rate:g}) or look for outliers in the values of these markets"
-            )
-        losses += loss * len(index)
-        hits += hit
-        told(min(1.0, (start + size) / rows))
-    return Passed(losses / rows, hits / rows, rows)
 
 
 def _batch(material: Material, index: NDArray[np.int64], weight: NDArray[np.float32]) -> Batch:

@@ -7,10 +7,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from arms.artefact import Trained
 from arms.checkpoint import Checkpoint, Standing, State
 from arms.errors import TrainingError
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig, pnl_moments
@@ -63,6 +64,64 @@ class Watch:
     batch: Callable[[float], None] = lambda share: None
     checkpoint: Checkpoint | None = None
     is_enough: bool = False
+
+
+UNWATCHED: Final = Watch()
+_Given_contra = TypeVar("_Given_contra", contravariant=True)
+
+
+class Learner(Kept, Protocol[_Given_contra]):
+    """A net that learns. The running mean of its weights is what plays and what is kept."""
+
+    def start_epoch(self) -> None:
+        """Turns to learning: dropout, or whatever is worked out anew for every pass."""
+        ...
+
+    def step(self, batch: _Given_contra, rate: float, /) -> tuple[float, int]:
+        """One step of the optimizer at a learning rate: (mean loss, rows that count as a hit)."""
+        ...
+
+
+Net = TypeVar("Net")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted(Generic[Net]):
+    """What a framework's training gives: the net of the best epoch, and every epoch's facts. stopped: why it
+    ended before its time, with the best net until then; "" if it did not."""
+
+    net: Net
+    trained: Trained
+    epochs: tuple[Epoch, ...]
+    stopped: str = ""
+
+
+_Batch = TypeVar("_Batch")
+
+
+def passed_over(
+    learner: Learner[_Batch],
+    rows: int,
+    batch_of: Callable[[slice], _Batch],
+    config: TrainingConfig,
+    number: int,
+    told: Callable[[float], None],
+) -> Passed:
+    """Steps over the rows of epoch `number`, batch by batch; told: which share is done. Raises TrainingError
+    on a loss that is not finite."""
+    losses, hits = 0.0, 0
+    for start in range(0, rows, config.batch_size):
+        part = slice(start, min(start + config.batch_size, rows))
+        loss, hit = learner.step(batch_of(part), rate_at(config, number - 1 + start / rows))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss of epoch {number}, batch {start // config.batch_size + 1} is {loss}: lower the "
+                f"learning rate ({config.learning_rate:g}) or look for outliers in these markets"
+            )
+        losses += loss * (part.stop - part.start)
+        hits += hit
+        told(part.stop / rows)
+    return Passed(losses / rows, hits / rows, rows)
 
 
 def epochs_of(

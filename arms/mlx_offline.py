@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -13,9 +13,8 @@ from mlx.nn.utils import value_and_grad
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from numpy.typing import NDArray
 
-from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.epochs import Watch
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.mlx_nets import (
     ACTIONS,
     BaseEncoder,
@@ -26,22 +25,13 @@ from arms.mlx_nets import (
     with_weights,
 )
 from arms.mlx_training import policy_of
-from arms.offline import UNWATCHED, Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
+from arms.offline import Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
 from arms.presets import BasePreset, Preset, TransformerPreset
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.training import Evaluate, Policy, TrainingConfig
 from arms.trajectories import Trajectory, Transitions
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[Epoch, ...]
 
 
 def train(
@@ -51,7 +41,7 @@ def train(
     method: Method,
     evaluate: Evaluate,
     watch: Watch = UNWATCHED,
-) -> Fitted:
+) -> Fitted[DecisionNet]:
     """See `arms.offline.learned`. The same seed, data, machine and MLX version: the same weights."""
     mx.random.seed(config.seed)
     material = material_of(trajectories, preset.window, method)
@@ -169,7 +159,7 @@ class Learning:
 
 
 class AwrLearner(Learning):
-    """arms.offline.Learner: advantage-weighted regression."""
+    """arms.epochs.Learner: advantage-weighted regression."""
 
     def __init__(self, preset: Preset, material: Material, config: TrainingConfig, method: Awr) -> None:
         self._value = critic_of(preset, material, 1)
@@ -199,7 +189,7 @@ class AwrLearner(Learning):
 
 
 class IqlLearner(Learning):
-    """arms.offline.Learner: implicit Q-learning, discrete, one Q and its slow target."""
+    """arms.epochs.Learner: implicit Q-learning, discrete, one Q and its slow target."""
 
     def __init__(self, preset: Preset, material: Material, config: TrainingConfig, method: Iql) -> None:
         self._method = method

@@ -12,8 +12,9 @@ import numpy as np
 from mlx.nn.utils import value_and_grad
 from numpy.typing import NDArray
 
-from arms.artefact import Artefact, Trained
+from arms.artefact import Artefact
 from arms.environment import Answer, Environment
+from arms.epochs import Fitted
 from arms.errors import EpisodeError
 from arms.mlx_export import restored
 from arms.mlx_nets import DecisionNet, Head, weights_of, with_weights
@@ -21,16 +22,6 @@ from arms.mlx_training import policy_of
 from arms.ppo import Clipping, PpoBatch, PpoConfig, PpoEpoch, Step, improve, trained_of
 from arms.presets import Preset
 from arms.training import Evaluate, Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts. stopped: see `arms.ppo.Learned`."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[PpoEpoch, ...]
-    stopped: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +42,7 @@ def train(
     evaluate: Evaluate,
     progress: Callable[[PpoEpoch], None] = lambda epoch: None,
     start: Artefact | None = None,
-) -> Fitted:
+) -> Fitted[DecisionNet]:
     """See `arms.ppo.improve`. start: whose weights to begin with, whichever framework made them. The same
     seed, start, environment, machine and MLX version: the same weights."""
     mx.random.seed(config.seed)

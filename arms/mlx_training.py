@@ -1,8 +1,6 @@
 """Behaviour cloning in MLX: the same lessons, loss and schedule as in torch (`arms.cloning`)."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import mlx.core as mx
@@ -12,23 +10,13 @@ from mlx.nn.utils import value_and_grad
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from numpy.typing import NDArray
 
-from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Batch, cloned, material_of, seen_by, trained_of
+from arms.cloning import Batch, clone, material_of, seen_by, trained_of
 from arms.episodes import Episode
-from arms.epochs import Progress, Watch
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
 from arms.presets import Preset
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig, greedy
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[Epoch, ...]
+from arms.training import Evaluate, Policy, TrainingConfig, greedy
 
 
 def train(
@@ -36,27 +24,19 @@ def train(
     preset: Preset,
     config: TrainingConfig,
     evaluate: Evaluate,
-    progress: Progress = lambda epoch: None,
-    clock_s: Callable[[], float] = time.perf_counter,
-) -> Fitted:
-    """`train_watched` with nothing kept on the way."""
-    return train_watched(episodes, preset, config, evaluate, Watch(progress, clock_s))
-
-
-def train_watched(
-    episodes: Sequence[Episode], preset: Preset, config: TrainingConfig, evaluate: Evaluate, watch: Watch
-) -> Fitted:
-    """See `arms.cloning.cloned`. The same seed, data, machine and MLX version: the same weights."""
+    watch: Watch = UNWATCHED,
+) -> Fitted[DecisionNet]:
+    """See `arms.cloning.clone`. The same seed, data, machine and MLX version: the same weights."""
     mx.random.seed(config.seed)
     material = material_of(episodes, preset.window)
     learner = _Learner(preset, material.ticks.states.shape[1], config)
-    epochs, kept = cloned(learner, material, config, evaluate, watch)
+    epochs, kept = clone(learner, material, config, evaluate, watch)
     trained = trained_of(episodes, config, epochs[kept - 1])
     return Fitted(learner.finished(material.lessons.scale_usd), trained, epochs)
 
 
 class _Learner:
-    """arms.cloning.Learner in MLX."""
+    """arms.epochs.Learner in MLX."""
 
     def __init__(self, preset: Preset, features: int, config: TrainingConfig) -> None:
         self._config = config

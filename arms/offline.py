@@ -12,17 +12,15 @@ Rewards are only ever divided by a constant, so what pays nothing stays 0.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arms.advantages import Horizon
 from arms.artefact import Trained
-from arms.checkpoint import State
-from arms.epochs import Passed, Watch, epochs_of, rate_at
-from arms.errors import EpisodeError, TrainingError
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.epochs import Learner, Passed, Watch, epochs_of, passed_over
+from arms.errors import EpisodeError
+from arms.training import Epoch, Evaluate, TrainingConfig
 from arms.trajectories import (
     Steps,
     Trajectory,
@@ -39,7 +37,6 @@ Floats = NDArray[np.float32]
 ValueOf = Callable[[Floats, Ints], Floats]
 """histories float32[n,window,F], lengths int64[n] -> float32[n]."""
 SWEEP_ROWS = 8192
-UNWATCHED: Final = Watch()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,75 +146,21 @@ def material_of(trajectories: Sequence[Trajectory], window: int, method: Method)
     return Material(steps, rewards, (steps.worth_usd / method.scale_usd).astype(np.float32), window)
 
 
-class Learner(Protocol):
-    """A net that learns from one material. The running mean of its weights is what plays and what is kept."""
-
-    def start_epoch(self) -> None:
-        """Turns to learning; AWR values every state anew."""
-        ...
-
-    def step(self, rows: Ints, rate: float) -> tuple[float, int]:
-        """One step of the optimizer: (mean loss, rows whose greedy action is the played one)."""
-        ...
-
-    def policy(self) -> Policy:
-        """The greedy policy of the mean weights."""
-        ...
-
-    def keep(self) -> None:
-        """Remembers the mean weights as the best so far."""
-        ...
-
-    def state(self) -> State:
-        """All that it needs to go on, its framework's generator included."""
-        ...
-
-    def restore(self, state: State) -> None:
-        """Goes on from there, to the bit."""
-        ...
-
-
 def learned(
-    learner: Learner, material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
+    learner: Learner[Ints], material: Material, config: TrainingConfig, evaluate: Evaluate, watch: Watch
 ) -> tuple[tuple[Epoch, ...], int]:
     """Every epoch's facts, and which one the learner kept.
 
     `evaluate` plays markets that are not in the material; its net PnL decides which epoch is kept and when to
-    stop. Where the watch has a checkpoint it goes on from there. Raises TrainingError when a loss is not
-    finite; the best epoch until then is in the checkpoint. The config's sharpness is not used.
+    stop. A hit is a row whose greedy action is the played one. The config's sharpness is not used.
     """
 
     def one_pass(number: int, rng: np.random.Generator) -> Passed:
-        return _epoch(learner, material, config, (number, rng), watch.batch)
+        learner.start_epoch()
+        drawn = rng.permutation(material.steps.ticks.usable)[: config.rows_per_epoch]
+        return passed_over(learner, len(drawn), lambda part: drawn[part], config, number, watch.batch)
 
     return epochs_of(learner, one_pass, config, evaluate, watch, OfflineEpoch)
-
-
-def _epoch(
-    learner: Learner,
-    material: Material,
-    config: TrainingConfig,
-    turn: tuple[int, np.random.Generator],
-    told: Callable[[float], None],
-) -> Passed:
-    """turn: the epoch's number, and what draws its rows. A hit is a row as it was played."""
-    number, rng = turn
-    learner.start_epoch()
-    drawn = rng.permutation(material.steps.ticks.usable)[: config.rows_per_epoch]
-    size, count = config.batch_size, len(drawn)
-    losses, hits = 0.0, 0
-    for start in range(0, count, size):
-        rows = drawn[start : start + size]
-        loss, hit = learner.step(rows, rate_at(config, number - 1 + start / count))
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss of epoch {number}, batch {start // size + 1} is {loss}: lower the learning rate "
-                f"({config.learning_rate:g}) or look for outliers in the states of these markets"
-            )
-        losses += loss * len(rows)
-        hits += hit
-        told(min(1.0, (start + size) / count))
-    return Passed(losses / count, hits / count, count)
 
 
 def trained_of(

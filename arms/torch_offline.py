@@ -3,34 +3,24 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.epochs import Watch
-from arms.offline import UNWATCHED, Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
+from arms.epochs import UNWATCHED, Fitted, Watch
+from arms.offline import Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
 from arms.presets import BasePreset, Preset, TransformerPreset
 from arms.torch_nets import ACTIONS, BaseEncoder, DecisionNet, Head, TransformerTemporalEncoder
 from arms.torch_training import policy_of
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.training import Evaluate, Policy, TrainingConfig
 from arms.trajectories import Trajectory, Transitions
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[Epoch, ...]
 
 
 def train(
@@ -40,7 +30,7 @@ def train(
     method: Method,
     evaluate: Evaluate,
     watch: Watch = UNWATCHED,
-) -> Fitted:
+) -> Fitted[DecisionNet]:
     """See `arms.offline.learned`. The same seed, data, machine and torch version: the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -149,7 +139,7 @@ class Learning:
 
 
 class AwrLearner(Learning):
-    """arms.offline.Learner: advantage-weighted regression."""
+    """arms.epochs.Learner: advantage-weighted regression."""
 
     def __init__(self, preset: Preset, material: Material, config: TrainingConfig, method: Awr) -> None:
         self._value = critic_of(preset, material, 1)
@@ -184,7 +174,7 @@ class AwrLearner(Learning):
 
 
 class IqlLearner(Learning):
-    """arms.offline.Learner: implicit Q-learning, discrete, one Q and its slow target."""
+    """arms.epochs.Learner: implicit Q-learning, discrete, one Q and its slow target."""
 
     def __init__(self, preset: Preset, material: Material, config: TrainingConfig, method: Iql) -> None:
         self._method = method

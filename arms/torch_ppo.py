@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arms.artefact import Artefact, Trained
+from arms.artefact import Artefact
 from arms.environment import Answer, Environment
+from arms.epochs import Fitted
 from arms.errors import EpisodeError
 from arms.ppo import Clipping, PpoBatch, PpoConfig, PpoEpoch, Step, improve, trained_of
 from arms.presets import Preset
@@ -20,16 +21,6 @@ from arms.torch_export import restored
 from arms.torch_nets import DecisionNet, Head
 from arms.torch_training import policy_of
 from arms.training import Evaluate, Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts. stopped: see `arms.ppo.Learned`."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[PpoEpoch, ...]
-    stopped: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +41,7 @@ def train(
     evaluate: Evaluate,
     progress: Callable[[PpoEpoch], None] = lambda epoch: None,
     start: Artefact | None = None,
-) -> Fitted:
+) -> Fitted[DecisionNet]:
     """See `arms.ppo.improve`. start: whose weights to begin with. The same seed, start, environment, machine
     and torch version: the same weights."""
     torch.set_num_threads(1)

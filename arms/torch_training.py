@@ -1,9 +1,7 @@
 """Behaviour cloning in torch: fixed seeds, one thread."""
 
 import copy
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,23 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from arms.artefact import Trained
 from arms.checkpoint import State
-from arms.cloning import Batch, cloned, material_of, seen_by, trained_of
+from arms.cloning import Batch, clone, material_of, seen_by, trained_of
 from arms.episodes import Episode
-from arms.epochs import Progress, Watch
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig, greedy
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """The net of the best epoch, and every epoch's facts."""
-
-    net: DecisionNet
-    trained: Trained
-    epochs: tuple[Epoch, ...]
+from arms.training import Evaluate, Policy, TrainingConfig, greedy
 
 
 def train(
@@ -35,28 +23,20 @@ def train(
     preset: Preset,
     config: TrainingConfig,
     evaluate: Evaluate,
-    progress: Progress = lambda epoch: None,
-    clock_s: Callable[[], float] = time.perf_counter,
-) -> Fitted:
-    """`train_watched` with nothing kept on the way."""
-    return train_watched(episodes, preset, config, evaluate, Watch(progress, clock_s))
-
-
-def train_watched(
-    episodes: Sequence[Episode], preset: Preset, config: TrainingConfig, evaluate: Evaluate, watch: Watch
-) -> Fitted:
-    """See `arms.cloning.cloned`. The same seed, data, machine and torch version: the same weights."""
+    watch: Watch = UNWATCHED,
+) -> Fitted[DecisionNet]:
+    """See `arms.cloning.clone`. The same seed, data, machine and torch version: the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     material = material_of(episodes, preset.window)
     learner = _Learner(preset, material.ticks.states.shape[1], config)
-    epochs, kept = cloned(learner, material, config, evaluate, watch)
+    epochs, kept = clone(learner, material, config, evaluate, watch)
     trained = trained_of(episodes, config, epochs[kept - 1])
     return Fitted(learner.finished(material.lessons.scale_usd), trained, epochs)
 
 
 class _Learner:
-    """arms.cloning.Learner in torch."""
+    """arms.epochs.Learner in torch."""
 
     def __init__(self, preset: Preset, features: int, config: TrainingConfig) -> None:
         self._config = config

@@ -130,7 +130,7 @@ def trial_of(subject: Subject, seed: int, folder: Path) -> Trial:
         began_s = time.perf_counter()
         config = TrainingConfig(epochs=EPOCHS, seed=seed)
         artefact, epochs = train_artefact(
-            arm, PRESET, subject.course(seed), config, folder / f"{subject.name}-{seed}-{arm}", quiet
+            arm, PRESET, subject.course(seed), config, folder / f"{subject.name}-{seed}-{arm}"
         )
         took_s = time.perf_counter() - began_s
         played[arm] = play(partial(acted, load(artefact, MARKET_V1)), subject.tests, artefact.window)
@@ -138,10 +138,6 @@ def trial_of(subject: Subject, seed: int, folder: Path) -> Trial:
         lines.append(line_of((subject.name, seed, arm), played[arm], took_s, kept(epochs), oracle))
     paired = difference(played["transformer"], played["base"], subject.tests)
     return Trial(lines=lines, gap=gap_of(subject, seed, paired))
-
-
-def quiet(_epoch: Epoch) -> None:
-    """Says nothing."""
 
 
 def acted(arm: object, histories: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from stock.nets import AGREE, same
 from torch import nn
 
 from arms.cloning import material_of
+from arms.epochs import Watch
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
 from arms.torch_nets import DecisionNet
@@ -66,7 +67,7 @@ def raced(preset: Preset, sizes: Sizes) -> Raced:
         others.append(again.epoch())
         return [0.0]
 
-    train(episodes, preset, config, take_turns, ours.append)
+    train(episodes, preset, config, take_turns, Watch(ours.append))
     return Raced(tuple(ours), tuple(theirs), tuple(others))
 
 

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from arms.epochs import Watch
 from arms.training import Epoch, TrainingConfig
 from cli.failures import CommandFailed
 from cli.lab import Course, recorded_course, simulated_course, train_artefact
@@ -191,7 +192,7 @@ def _trained(course: DemoCourse, config: TrainingConfig, arm: str, folder: Path,
         said = f"loss {epoch.loss:.3f}, kept {signed_usd(kept.pnl_usd)}/market"
         bar.update(task, completed=epoch.epoch, said=said)
 
-    train_artefact(arm, "fast", course.training, config, folder, progress)
+    train_artefact(arm, "fast", course.training, config, folder, Watch(progress))
     bar.update(task, completed=config.epochs)
     return folder
 

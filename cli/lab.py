@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from arms.artefact import Artefact, Trained, read_artefact
 from arms.checkpoint import Checkpoint
 from arms.episodes import Episode, digest_of
-from arms.epochs import Watch
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import EpisodeError
 from arms.golden import answers_apart
 from arms.ppo import PpoConfig
@@ -22,6 +22,7 @@ from arms.presets import Preset, TransformerPreset, preset_of
 from arms.protocol import loader_of
 from arms.schema import MARKET_V1, StateSchema
 from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.trajectories import Trajectory
 from market.evaluation import expected_pnl_usd, play
 from market.labels import DECOY_EXIT, MARKET_EXIT, ExitRule, labelled
 from market.realistic import RealisticWorld, realistic_tape
@@ -48,21 +49,7 @@ _JUDGE_SEED = 1_000_000
 SAME_ANSWERS = 1e-3
 
 
-class Fitted(Protocol):
-    """What a framework's training gives."""
-
-    @property
-    def net(self) -> Any: ...
-
-    @property
-    def trained(self) -> Trained: ...
-
-    @property
-    def epochs(self) -> tuple[Epoch, ...]: ...
-
-
-Train = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Callable[[Epoch], None]], Fitted]
-TrainWatched = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Watch], Fitted]
+Train = Callable[[Sequence[Episode], Preset, TrainingConfig, Evaluate, Watch], Fitted[Any]]
 Export = Callable[[Any, Preset, str, StateSchema, Trained, Path], Artefact]
 
 
@@ -72,7 +59,6 @@ class Backend:
 
     train: Train
     export: Export
-    train_watched: TrainWatched
 
 
 def backend_of(name: str) -> Backend:
@@ -80,10 +66,10 @@ def backend_of(name: str) -> Backend:
     if name == "mlx":
         from arms import mlx_export, mlx_training
 
-        return Backend(mlx_training.train, mlx_export.export, mlx_training.train_watched)
+        return Backend(mlx_training.train, mlx_export.export)
     from arms import torch_export, torch_training
 
-    return Backend(torch_training.train, torch_export.export, torch_training.train_watched)
+    return Backend(torch_training.train, torch_export.export)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +123,10 @@ def train_artefact(
     course: Course,
     config: TrainingConfig,
     folder: Path,
-    progress: Callable[[Epoch], None],
+    watch: Watch = UNWATCHED,
     backend: str = "torch",
     *,
     dropout: float | None = None,
-    watch: Watch = Watch(),
     checkpoint_at: Path | None = None,
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
     """Behaviour cloning of one arm, and its artefact. dropout: instead of the preset's.
@@ -158,12 +143,8 @@ def train_artefact(
         made_of = {"method": "bc", **recipe_of(preset, config, backend), **data_of(course, episodes)}
         checkpoint = Checkpoint(checkpoint_at, made_of)
 
-    def evaluate(policy: Policy) -> list[float]:
-        played = play(policy, course.judges, preset.window)
-        return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
-
-    watch = replace(watch, progress=progress, checkpoint=checkpoint)
-    fitted = framework.train_watched(episodes, preset, config, evaluate, watch)
+    watch = replace(watch, checkpoint=checkpoint)
+    fitted = framework.train(episodes, preset, config, judged_by(course, preset), watch)
     trained = with_lineage(fitted.trained, markets_of(course), recipe_of(preset, config, backend))
     artefact = put_in_place(
         folder, lambda place: framework.export(fitted.net, preset, kind, MARKET_V1, trained, place)
@@ -171,6 +152,16 @@ def train_artefact(
     if checkpoint is not None:
         checkpoint.remove()
     return artefact, fitted.epochs
+
+
+def judged_by(course: Course, preset: Preset) -> Evaluate:
+    """Plays the course's judging markets, without the luck of their settlement."""
+
+    def evaluate(policy: Policy) -> list[float]:
+        played = play(policy, course.judges, preset.window)
+        return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
+
+    return evaluate
 
 
 def with_dropout(preset: Preset, dropout: float | None) -> Preset:
@@ -182,9 +173,9 @@ def with_dropout(preset: Preset, dropout: float | None) -> Preset:
     return replace(preset, dropout=dropout)
 
 
-def check_windows(name: str, episodes: Sequence[Episode], batch_size: int) -> None:
+def check_windows(name: str, markets: Sequence[Episode] | Sequence[Trajectory], batch_size: int) -> None:
     """EpisodeError: too few to fill one batch."""
-    found = sum(int(episode.use.sum()) for episode in episodes)
+    found = sum(int(market.use.sum()) for market in markets)
     if 0 < found < batch_size:
         raise EpisodeError(
             f"{name} has {found} windows to learn from, fewer than a batch of {batch_size}: "
@@ -240,7 +231,9 @@ def train_starters(
     course, config = simulated_course(STARTER_WORLD), config or TrainingConfig()
     ids = {}
     for arm in STARTER_ARMS:
-        artefact, epochs = train_artefact(arm, "fast", course, config, folder / arm, lambda e: say(e.line))
+        artefact, epochs = train_artefact(
+            arm, "fast", course, config, folder / arm, Watch(lambda e: say(e.line))
+        )
         ids[arm] = artefact.id
         best = max(epochs, key=lambda e: e.score)
         say(f"{arm}: model {artefact.id}, net PnL per judged market ${best.pnl_usd:.3f}")

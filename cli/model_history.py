@@ -2,9 +2,7 @@
 
 from cli.failures import Refused
 from cli.settings import Settings
-from store.models import AliasChange
-
-_CHAMPION, _CHALLENGER = "champion", "challenger"
+from store.models import CHALLENGER, CHAMPION, AliasChange
 
 
 def promoted(
@@ -17,8 +15,8 @@ def promoted(
     from store import models
 
     arm, name = alias
-    if name not in {_CHAMPION, _CHALLENGER}:
-        raise Refused(f"--alias must be {_CHAMPION} or {_CHALLENGER}, not {name!r}")
+    if name not in {CHAMPION, CHALLENGER}:
+        raise Refused(f"--alias must be {CHAMPION} or {CHALLENGER}, not {name!r}")
     with existing(settings) as engine:
         with engine.connect() as connection:
             entry = models.find(connection, model)
@@ -28,7 +26,7 @@ def promoted(
         name_model(engine, entry.id, (entry.arm, name), reason)
     if as_json:
         print_json({"id": entry.id, "arm": entry.arm, "alias": name})
-    elif name == _CHAMPION:
+    elif name == CHAMPION:
         say(f"arm {entry.arm} serves model {entry.id} from now on")
     else:
         say(
@@ -73,7 +71,7 @@ def rolled_back(settings: Settings, arm: str, reason: str, as_json: bool) -> Non
         check_servable(engine, before.model_id)
         make_champion(engine, before.model_id, arm, reason or "rollback")
     if as_json:
-        print_json({"id": before.model_id, "arm": arm, "alias": _CHAMPION})
+        print_json({"id": before.model_id, "arm": arm, "alias": CHAMPION})
     else:
         say(f"arm {arm} serves model {before.model_id} again from now on")
 
@@ -86,7 +84,7 @@ def serving(changes: list[AliasChange], at_us: int) -> list[AliasChange]:
 
 def previous(changes: list[AliasChange], arm: str) -> AliasChange:
     """The last change to another model than the present one."""
-    own = [change for change in changes if change.arm == arm and change.alias == _CHAMPION]
+    own = [change for change in changes if change.arm == arm and change.alias == CHAMPION]
     others = [change for change in own if change.model_id != own[-1].model_id]
     if not others:
         said = "has served one model only" if own else "has never served a model"

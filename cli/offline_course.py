@@ -4,36 +4,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from arms.artefact import Artefact
 from arms.checkpoint import Checkpoint
-from arms.epochs import Watch
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import EpisodeError
 from arms.offline import Awr, Iql, Method, OfflineEpoch, facts_of
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
-from arms.training import Epoch, Evaluate, Policy, TrainingConfig
+from arms.training import Epoch, Evaluate, TrainingConfig
 from arms.trajectories import Trajectory, digest_of
 from cli.lab import (
     Course,
-    Fitted,
     backend_of,
+    check_windows,
     data_of,
+    judged_by,
     markets_of,
     put_in_place,
     recipe_of,
     with_dropout,
     with_lineage,
 )
-from market.evaluation import expected_pnl_usd, play
 from market.rollouts import rolled_out
 
 METHODS: Final[Mapping[str, Method]] = MappingProxyType({"awr": Awr(), "iql": Iql()})
 ROLLS: Final = 2
 """How often the behaviour plays a market, each time with other luck of its own."""
 
-TrainOffline = Callable[[Sequence[Trajectory], Preset, TrainingConfig, Method, Evaluate, Watch], Fitted]
+TrainOffline = Callable[[Sequence[Trajectory], Preset, TrainingConfig, Method, Evaluate, Watch], Fitted[Any]]
 
 
 def train_offline(
@@ -43,11 +43,10 @@ def train_offline(
     course: Course,
     config: TrainingConfig,
     folder: Path,
-    progress: Callable[[Epoch], None],
+    watch: Watch = UNWATCHED,
     backend: str = "torch",
     *,
     dropout: float | None = None,
-    watch: Watch = Watch(),
     checkpoint_at: Path | None = None,
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
     """AWR or IQL of one arm on the course's lessons as a trying behaviour policy plays them; its artefact.
@@ -59,19 +58,15 @@ def train_offline(
     how = method_of(method)
     preset = with_dropout(preset_of(kind, preset_name), dropout)
     played = rolled_out(course.lessons * ROLLS, course.exit_rule, config.seed)
-    check_rows(course.name, played, config.batch_size)
+    check_windows(course.name, played, config.batch_size)
     checkpoint = None
     if checkpoint_at is not None:
         checkpoint = Checkpoint(
             checkpoint_at, made_of(course, played, preset, config, how, backend), OfflineEpoch
         )
 
-    def evaluate(policy: Policy) -> list[float]:
-        results = play(policy, course.judges, preset.window)
-        return [float(usd) for usd in expected_pnl_usd(results, course.judges)]
-
-    watch = replace(watch, progress=progress, checkpoint=checkpoint)
-    fitted = trainer_of(backend)(played, preset, config, how, evaluate, watch)
+    watch = replace(watch, checkpoint=checkpoint)
+    fitted = trainer_of(backend)(played, preset, config, how, judged_by(course, preset), watch)
     recipe = {**recipe_of(preset, config, backend), **facts_of(how)}
     trained = with_lineage(fitted.trained, markets_of(course), recipe)
     artefact = put_in_place(
@@ -101,16 +96,6 @@ def trainer_of(backend: str) -> TrainOffline:
     from arms import torch_offline
 
     return torch_offline.train
-
-
-def check_rows(name: str, played: Sequence[Trajectory], batch_size: int) -> None:
-    """EpisodeError: too few to fill one batch."""
-    found = sum(int(trajectory.use.sum()) for trajectory in played)
-    if 0 < found < batch_size:
-        raise EpisodeError(
-            f"{name} has {found} ticks to learn from, fewer than a batch of {batch_size}: "
-            f"give a --batch-size of at most {found}, or more markets"
-        )
 
 
 def made_of(

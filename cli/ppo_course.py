@@ -2,41 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from arms.artefact import Artefact, Trained, markets_in
 from arms.environment import Environment
+from arms.epochs import Fitted
 from arms.errors import ArtefactError, TrainingError
 from arms.ppo import PpoConfig, PpoEpoch
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
-from arms.training import Evaluate, Policy
-from cli.lab import Course, backend_of, markets_of, put_in_place, recipe_of, with_lineage
-from market.evaluation import expected_pnl_usd, play
+from arms.training import Epoch, Evaluate
+from cli.lab import Course, backend_of, judged_by, markets_of, put_in_place, recipe_of, with_lineage
 from market.vector_env import VectorEnv
 
 PLACES = 64
 """Markets played in step."""
 
 
-class PpoFitted(Protocol):
-    """What a framework's training gives."""
-
-    @property
-    def net(self) -> Any: ...
-
-    @property
-    def trained(self) -> Trained: ...
-
-    @property
-    def epochs(self) -> tuple[PpoEpoch, ...]: ...
-
-    @property
-    def stopped(self) -> str: ...
-
-
 Improve = Callable[
-    [Environment, Preset, PpoConfig, Evaluate, Callable[[PpoEpoch], None], Artefact | None], PpoFitted
+    [Environment, Preset, PpoConfig, Evaluate, Callable[[PpoEpoch], None], Artefact | None], Fitted[Any]
 ]
 
 
@@ -49,7 +33,7 @@ def train_ppo(
     progress: Callable[[PpoEpoch], None],
     backend: str = "torch",
     start: Artefact | None = None,
-) -> tuple[Artefact, tuple[PpoEpoch, ...]]:
+) -> tuple[Artefact, tuple[Epoch, ...]]:
     """PPO of one arm on the course's lessons, and its artefact; `start` is a model of the same kind and
     preset whose weights it begins with.
 
@@ -63,11 +47,7 @@ def train_ppo(
         )
     environment = VectorEnv(course.lessons, PLACES, preset.window, config.seed)
 
-    def evaluate(policy: Policy) -> list[float]:
-        played = play(policy, course.judges, preset.window)
-        return [float(usd) for usd in expected_pnl_usd(played, course.judges)]
-
-    fitted = improve_of(backend)(environment, preset, config, evaluate, progress, start)
+    fitted = improve_of(backend)(environment, preset, config, judged_by(course, preset), progress, start)
     recipe = recipe_of(preset, config, backend) | {"start": "none" if start is None else start.id}
     trained = with_lineage(fitted.trained, _met(course, start), recipe)
     if fitted.stopped and not trained.epochs:

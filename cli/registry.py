@@ -103,7 +103,9 @@ def check_servable(engine: "Engine", model_id: str) -> None:
 
 def make_champion(engine: "Engine", model_id: str, arm: str, reason: str) -> None:
     """Appends the change of the alias that services watch."""
-    name_model(engine, model_id, (arm, "champion"), reason)
+    from store.models import CHAMPION
+
+    name_model(engine, model_id, (arm, CHAMPION), reason)
 
 
 def name_model(engine: "Engine", model_id: str, alias: tuple[str, str], reason: str) -> None:

@@ -78,8 +78,8 @@ def _offline(method: str, job: Job, course: Course, watch: Watch) -> Artefact:
     from cli.offline_course import train_offline
 
     artefact, _ = train_offline(
-        method, job.arm, job.preset, course, job.config, job.place.output, watch.progress, job.backend,
-        dropout=job.dropout, watch=watch, checkpoint_at=job.place.checkpoint,
+        method, job.arm, job.preset, course, job.config, job.place.output, watch, job.backend,
+        dropout=job.dropout, checkpoint_at=job.place.checkpoint,
     )  # fmt: skip
     return artefact
 

@@ -158,8 +158,8 @@ def interruptible() -> Generator[Interruption]:
 def by_cloning(job: Job, course: Course, watch: Watch) -> Artefact:
     """Behaviour cloning: what `Make` asks for, with a checkpoint after every epoch."""
     artefact, _ = train_artefact(
-        job.arm, job.preset, course, job.config, job.place.output, watch.progress, job.backend,
-        dropout=job.dropout, watch=watch, checkpoint_at=job.place.checkpoint,
+        job.arm, job.preset, course, job.config, job.place.output, watch, job.backend,
+        dropout=job.dropout, checkpoint_at=job.place.checkpoint,
     )  # fmt: skip
     return artefact
 

@@ -72,7 +72,7 @@ def played(world, artefacts):
 def trained(pair, folder):
     course = simulated_course(pair.world.name, pair.markets, seed=3)
     config = TrainingConfig(epochs=pair.epochs, seed=3)
-    return {a: train_artefact(a, pair.preset, course, config, folder / a, lambda _: None)[0] for a in ARMS}
+    return {a: train_artefact(a, pair.preset, course, config, folder / a)[0] for a in ARMS}
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=lambda pair: pair.preset)

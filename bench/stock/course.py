@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from arms.episodes import Episode, joined
+from arms.epochs import Watch
 from arms.presets import preset_of
 from arms.training import Epoch, TrainingConfig, draw, lessons_of
 from cli.lab import backend_of, simulated_course
@@ -51,7 +52,7 @@ def trained(backend: str, kind: str, preset: str, sizes: Sizes) -> dict[str, flo
     config = config_of(sizes)
     train = backend_of(backend).train
     began_s = time.perf_counter()
-    train(episodes, preset_of(kind, preset), config, lambda policy: [0.0], facts.append)
+    train(episodes, preset_of(kind, preset), config, lambda policy: [0.0], Watch(facts.append))
     seconds = time.perf_counter() - began_s
     return {
         "rows": rows_of(episodes, config),

@@ -8,14 +8,14 @@ import torch
 
 from arms import mlx_nets, mlx_training, torch_export, torch_training
 from arms.checkpoint import Checkpoint
-from arms.cloning import cloned, material_of
+from arms.cloning import clone, material_of
 from arms.epochs import Watch
 from arms.errors import ArtefactError, TrainingError
 from arms.presets import preset_of
 from arms.training import TrainingConfig
 
 TINY = TrainingConfig(epochs=4, rows_per_epoch=400, batch_size=64, learning_rate=5e-3)
-TRAIN = {"torch": torch_training.train_watched, "mlx": mlx_training.train_watched}
+TRAIN = {"torch": torch_training.train, "mlx": mlx_training.train}
 WEIGHTS_OF = {"torch": torch_export.weights_of, "mlx": mlx_nets.weights_of}
 PRESET = preset_of("transformer", "fast")
 EVERY = pytest.mark.parametrize("backend", ["torch", "mlx"])
@@ -114,9 +114,9 @@ def test_what_the_checkpoint_holds_decides_and_not_the_seed(backend, lessons, ev
 def test_a_patience_that_ran_out_is_not_given_anew(lessons, evaluate, tmp_path):
     config = replace(TINY, epochs=40, patience=1, rows_per_epoch=2_400)
     checkpoint = Checkpoint(tmp_path / "c", {})
-    whole = torch_training.train_watched(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
+    whole = torch_training.train(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
     assert 1 < len(whole.epochs) < 40
-    again = torch_training.train_watched(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
+    again = torch_training.train(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
     assert again.epochs == whole.epochs
     assert same_weights("torch", again, whole)
 
@@ -147,7 +147,7 @@ def test_a_loss_that_explodes_leaves_the_epoch_before(backend, lessons, evaluate
     module = {"torch": torch_training, "mlx": mlx_training}[backend]
     learner = module._Learner(PRESET, material.ticks.states.shape[1], TINY)
     with pytest.raises(TrainingError, match="epoch 3, batch 1 is nan"):
-        cloned(learner, material, TINY, evaluate, Watch(poison, checkpoint=checkpoint))
+        clone(learner, material, TINY, evaluate, Watch(poison, checkpoint=checkpoint))
     held = checkpoint.load()
     assert [epoch.epoch for epoch in held.epochs] == [1, 2]
     assert all(np.isfinite(array).all() for array in held.state.values())
@@ -157,7 +157,7 @@ def test_a_loss_that_explodes_leaves_the_epoch_before(backend, lessons, evaluate
 def written(lessons, evaluate, tmp_path):
     checkpoint = Checkpoint(tmp_path / "c", {"seed": "0", "data": "abc"})
     config = replace(TINY, epochs=1)
-    torch_training.train_watched(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
+    torch_training.train(lessons, PRESET, config, evaluate, Watch(checkpoint=checkpoint))
     return checkpoint
 
 

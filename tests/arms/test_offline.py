@@ -14,11 +14,11 @@ from arms import mlx_offline, torch_export, torch_offline
 from arms.advantages import Horizon
 from arms.artefact import markets_in
 from arms.checkpoint import Checkpoint
-from arms.epochs import Watch
+from arms.epochs import UNWATCHED, Watch
 from arms.errors import EpisodeError, TrainingError
 from arms.mlx_nets import weights_of as mlx_weights_of
 from arms.mlx_nets import with_weights
-from arms.offline import UNWATCHED, Awr, Extraction, Iql, OfflineEpoch, facts_of, learned, material_of
+from arms.offline import Awr, Extraction, Iql, OfflineEpoch, facts_of, learned, material_of
 from arms.onnx_runtime import load
 from arms.presets import BasePreset, preset_of
 from arms.schema import MARKET_V1
@@ -473,7 +473,7 @@ def test_it_earns_in_the_decoy_where_whom_it_watched_loses(name, epochs, tmp_pat
     course = simulated_course("decoy-fast", 800, seed=3)
     course = replace(course, judges=course.judges[:80])
     config = TrainingConfig(epochs=epochs, seed=3)
-    artefact, _ = train_offline(name, "base", "large", course, config, tmp_path, lambda _: None)
+    artefact, _ = train_offline(name, "base", "large", course, config, tmp_path)
     arm, fresh = load(artefact, MARKET_V1), tuple(tape_of(DECOY_FAST, 8_000_000 + i) for i in range(200))
 
     def served(histories, lengths):
@@ -495,14 +495,14 @@ def test_an_artefact_serves_what_was_judged(name, backend, tmp_path):
     course = replace(course, judges=course.judges[:10])
     config, at = TrainingConfig(epochs=1, rows_per_epoch=100, batch_size=32), tmp_path / "c"
     artefact, epochs = train_offline(
-        name, "base", "fast", course, config, tmp_path / "m", lambda _: None, backend, checkpoint_at=at
+        name, "base", "fast", course, config, tmp_path / "m", UNWATCHED, backend, checkpoint_at=at
     )
     arm = load(artefact, MARKET_V1)
     results = play(lambda h, n: arm.act(h, n).probs.argmax(axis=1), course.judges, artefact.window)
     assert expected_pnl_usd(results, course.judges).mean() == pytest.approx(epochs[0].pnl_usd, abs=1e-5)
     assert not at.exists()
     with pytest.raises(EpisodeError, match="offline method 'sarsa' does not exist: choose one of awr, iql"):
-        train_offline("sarsa", "base", "fast", course, config, tmp_path / "n", lambda _: None)
+        train_offline("sarsa", "base", "fast", course, config, tmp_path / "n")
     wide = replace(config, batch_size=100_000)
     with pytest.raises(EpisodeError, match="fewer than a batch of 100000"):
-        train_offline(name, "base", "fast", course, wide, tmp_path / "n", lambda _: None)
+        train_offline(name, "base", "fast", course, wide, tmp_path / "n")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from arms.episodes import Episode
+from arms.epochs import Watch
 from arms.errors import ArtefactError, TrainingError
 from arms.onnx_runtime import load
 from arms.presets import preset_of
@@ -59,7 +60,7 @@ def test_progress_is_reported_with_the_given_clock(worlds, evaluate_on):
     seen, clock = [], itertools.count()
     train(
         worlds[0][:20], preset_of("base", "fast"), TrainingConfig(epochs=3, rows_per_epoch=300),
-        evaluate_on(worlds[1][:5]), seen.append, lambda: float(next(clock)),
+        evaluate_on(worlds[1][:5]), Watch(seen.append, lambda: float(next(clock))),
     )  # fmt: skip
     assert [(e.epoch, e.epochs) for e in seen] == [(1, 3), (2, 3), (3, 3)]
     assert all(200 < e.samples_per_s < 400 for e in seen)

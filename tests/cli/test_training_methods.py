@@ -24,7 +24,7 @@ def clone(tmp_path_factory):
     """A cloned model that ppo can start from."""
     folder = tmp_path_factory.mktemp("clone") / "model"
     course = simulated_course("decoy-fast", 20, 1)
-    train_artefact("base", "fast", course, TrainingConfig(epochs=1), folder, lambda _: None)
+    train_artefact("base", "fast", course, TrainingConfig(epochs=1), folder)
     return folder
 
 
