@@ -6,7 +6,6 @@ constant, so "no reward" stays 0; what has its mean taken off are the advantages
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from arms.advantages import Horizon, Trail, advantages_of
 from arms.artefact import Trained
 from arms.environment import Answer, Environment, Rollout, rollout
+from arms.epochs import UNWATCHED, Watch
 from arms.errors import EpisodeError, TrainingError
 from arms.training import Epoch, Evaluate, Policy, pnl_moments
 
@@ -168,30 +168,30 @@ def improve(
     environment: Environment,
     config: PpoConfig,
     evaluate: Evaluate,
-    progress: Callable[[PpoEpoch], None] = lambda epoch: None,
-    clock_s: Callable[[], float] = time.perf_counter,
+    watch: Watch = UNWATCHED,
 ) -> Learned:
     """Plays and learns; `evaluate` plays markets that the environment does not hold, and its net PnL decides
     which weights are kept, the start's included, and when to stop. A loss that is not finite ends training
-    with the best weights kept."""
+    with the best weights kept. The watch's checkpoint is not used."""
+    watch.begun(())
     rng = np.random.default_rng(config.seed)
     start_usd, error_usd = pnl_moments(evaluate(learner.policy()))
     learner.keep()
     reports: list[PpoEpoch] = []
     best_score, kept, kept_usd = start_usd - 2 * error_usd, 0, start_usd
     for number in range(1, config.epochs + 1):
-        began_s = clock_s()
+        began_s = watch.clock_s()
         played = rollout(environment, learner.answer(), config.ticks, rng)
-        steps, complaint = _updated(learner, played, config, number, rng)
+        steps, complaint = _updated(learner, played, config, (number, rng), watch.batch)
         if complaint:
             return Learned(tuple(reports), kept, start_usd, kept_usd, complaint)
-        took_s = max(clock_s() - began_s, 1e-9)
+        took_s = max(watch.clock_s() - began_s, 1e-9)
         try:
             report = _report(learner, played, steps, config, (number, played.rows / took_s), evaluate)
         except TrainingError as error:
             return Learned(tuple(reports), kept, start_usd, kept_usd, f"epoch {number}: {error}")
         reports.append(report)
-        progress(report)
+        watch.progress(report)
         if report.score > best_score:
             best_score, kept, kept_usd = report.score, number, report.pnl_usd
             learner.keep()
@@ -210,17 +210,23 @@ def weighed(played: Rollout, config: PpoConfig) -> tuple[NDArray[np.float64], ND
 
 
 def _updated(
-    learner: PpoLearner, played: Rollout, config: PpoConfig, number: int, rng: np.random.Generator
+    learner: PpoLearner,
+    played: Rollout,
+    config: PpoConfig,
+    turn: tuple[int, np.random.Generator],
+    told: Callable[[float], None],
 ) -> tuple[list[Step], str]:
-    """The epoch's steps, up to the one that was not taken, and what is wrong with a loss that is not
-    finite."""
+    """The epoch's steps, up to the one that was not taken, and what is wrong with a loss that is not finite.
+    turn: the epoch's number, and what draws its rows. told: which share is done."""
+    number, rng = turn
     advantages, targets = (array.reshape(-1) for array in weighed(played, config))
     clipping = config.clipping
     if number <= config.critic_epochs:
         clipping = replace(clipping, policy_weight=0.0, entropy_weight=0.0)
     rate = config.learning_rate * (1 - 0.9 * (number - 1) / config.epochs)
     steps: list[Step] = []
-    for rows in minibatches(played.rows, config, rng):
+    batches = minibatches(played.rows, config, rng)
+    for rows in batches:
         step = learner.step(_batch(played, rows, advantages[rows], targets[rows]), clipping, rate)
         steps.append(step)
         if not math.isfinite(step.loss):
@@ -228,6 +234,7 @@ def _updated(
                 f"the loss of epoch {number}, batch {len(steps)} is {step.loss}: lower the learning rate "
                 f"({config.learning_rate:g}) or look for outliers in the states of these markets"
             )
+        told(len(steps) / len(batches))
         if not step.taken:
             break
     return steps, ""

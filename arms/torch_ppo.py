@@ -2,8 +2,6 @@
 
 import copy
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +11,9 @@ from torch import Tensor
 
 from arms.artefact import Artefact
 from arms.environment import Answer, Environment
-from arms.epochs import Fitted
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import EpisodeError
-from arms.ppo import Clipping, PpoBatch, PpoConfig, PpoEpoch, Step, improve, trained_of
+from arms.ppo import Clipping, PpoBatch, PpoConfig, Step, improve, trained_of
 from arms.presets import Preset
 from arms.torch_export import restored
 from arms.torch_nets import DecisionNet, Head
@@ -39,7 +37,7 @@ def train(
     preset: Preset,
     config: PpoConfig,
     evaluate: Evaluate,
-    progress: Callable[[PpoEpoch], None] = lambda epoch: None,
+    watch: Watch = UNWATCHED,
     start: Artefact | None = None,
 ) -> Fitted[DecisionNet]:
     """See `arms.ppo.improve`. start: whose weights to begin with. The same seed, start, environment, machine
@@ -54,7 +52,7 @@ def train(
         net = restored(start, preset, features)
         rescale(net.actor, config.start_sharpness)
     learner = Learner(net, preset.window, config, config.start_sharpness if start is not None else 1.0)
-    learned = improve(learner, environment, config, evaluate, progress, time.perf_counter)
+    learned = improve(learner, environment, config, evaluate, watch)
     origin = f"ppo from {start.id}" if start else "ppo"
     trained = trained_of(environment, config, learned, origin)
     return Fitted(learner.finished(), trained, learned.epochs, learned.stopped)

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from arms.artefact import Artefact, Trained, read_artefact
+from arms.artefact import FILES, Artefact, Trained, read_artefact
 from arms.checkpoint import Checkpoint
 from arms.episodes import Episode, digest_of
 from arms.epochs import UNWATCHED, Fitted, Watch
-from arms.errors import EpisodeError
+from arms.errors import ArtefactError, EpisodeError
 from arms.golden import answers_apart
 from arms.ppo import PpoConfig
 from arms.presets import Preset, TransformerPreset, preset_of
@@ -192,9 +192,21 @@ def put_in_place(folder: Path, export: Callable[[Path], Artefact]) -> Artefact:
         artefact = export(fresh)
         loader_of(artefact.kind)(artefact, MARKET_V1)
         if folder.exists():
+            check_replaceable(folder)
             folder.rename(Path(beside) / "before")
         fresh.rename(folder)
     return read_artefact(folder)
+
+
+def check_replaceable(folder: Path) -> None:
+    """ArtefactError for a file, and for a folder that holds anything but a model: it is somebody's."""
+    if not folder.is_dir():
+        raise ArtefactError(f"{folder} is not a folder: nothing is touched; give a new one")
+    others = sorted({path.name for path in folder.iterdir()} - set(FILES))
+    if others:
+        raise ArtefactError(
+            f"{folder} holds {others[0]}, which is no part of a model: nothing is touched; give a new folder"
+        )
 
 
 def with_lineage(trained: Trained, markets: str, recipe: dict[str, str]) -> Trained:

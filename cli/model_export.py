@@ -38,7 +38,7 @@ def export(
     """Write a model as files of torch, MLX or ONNX, with all it takes to run them without abctl.
 
     Each file is read again and must answer as the served model does, to 1e-5 on 4,096 inputs; else nothing is
-    left. The artefact goes along unchanged: `abctl model import OUTPUT/artefact` gives the same model again.
+    left. The artefact goes along unchanged: `abctl model import OUTPUT --arm ARM` gives the same model again.
 
     Example: abctl model export --input models/base --output exported/base --to torch
     """

@@ -18,12 +18,18 @@ ARMS = ("base", "transformer")
 METHODS = ("bc", "awr", "iql", "ppo")
 DataOption = Annotated[Path | None, typer.Option(help="Recording to learn from instead of a world.")]
 WorldOption = Annotated[
-    str, typer.Option(help="Simulated world: decoy-fast, decoy, noise-fast, noise, realistic.")
+    str | None,
+    typer.Option(
+        help="Simulated world: decoy-fast, decoy, noise-fast, noise, realistic. [default: decoy-fast]"
+    ),
 ]
 MarketOption = Annotated[
     str | None, typer.Option(help="Only the recorded markets of this asset, for example BTC. [default: all]")
 ]
-MarketsOption = Annotated[int, typer.Option(min=10, max=100_000, help="Simulated markets to learn from.")]
+MarketsOption = Annotated[
+    int | None,
+    typer.Option(min=10, max=100_000, help="Simulated markets to learn from. [default: 1200]"),
+]
 EpochsOption = Annotated[int, typer.Option(min=1, max=10_000, help="How often to go through them.")]
 BatchSizeOption = Annotated[
     int | None,
@@ -56,10 +62,10 @@ def train(
         str, typer.Option(help="bc: cloning; awr, iql: from what was played; ppo: by playing.")
     ] = "bc",
     start: StartOption = None,
-    world: WorldOption = "decoy-fast",
+    world: WorldOption = None,
     data: DataOption = None,
     market: MarketOption = None,
-    markets: MarketsOption = 1200,
+    markets: MarketsOption = None,
     epochs: EpochsOption = 40,
     batch_size: BatchSizeOption = None,
     learning_rate: RateOption = None,
@@ -155,11 +161,11 @@ def _check_words(arm: str, preset: str, method: str, backend: str) -> None:
 
 def _check_place(place: "Place", resume: bool, finish: bool) -> None:
     """Whether the artefact can be written, and --finish has something to finish."""
-    from arms.artefact import contents_of
     from cli.failures import Refused
+    from cli.lab import check_replaceable
 
     if place.output.exists():
-        contents_of(place.output)
+        check_replaceable(place.output)
     near = next(parent for parent in place.output.absolute().parents if parent.is_dir())
     if not os.access(near, os.W_OK):
         raise Refused(f"--output {place.output} cannot be made: {near} is not writable; give another folder")
@@ -169,11 +175,15 @@ def _check_place(place: "Place", resume: bool, finish: bool) -> None:
         raise Refused(f"--finish needs a checkpoint and {place.checkpoint} is not there: train first")
 
 
-def _course(world: str, data: Path | None, market: str | None, markets: int, seed: int) -> "Course":
+def _course(
+    world: str | None, data: Path | None, market: str | None, markets: int | None, seed: int
+) -> "Course":
     """A recording, where one is named, else a world."""
     from cli.failures import Refused
-    from cli.lab import WORLDS, of_asset, recorded_course, simulated_course
+    from cli.lab import STARTER_WORLD, TRAIN_MARKETS, WORLDS, of_asset, recorded_course, simulated_course
 
+    if data is not None and (world is not None or markets is not None):
+        raise Refused("--world and --markets are of simulated markets and --data of recorded ones: give one")
     if data is not None:
         from market.recording import read_tapes
 
@@ -181,9 +191,10 @@ def _course(world: str, data: Path | None, market: str | None, markets: int, see
         return recorded_course(data.name, tapes if market is None else of_asset(tapes, market))
     if market is not None:
         raise Refused("--market chooses among recorded markets: give --data too, or leave it out")
-    if world not in WORLDS:
-        raise Refused(f"--world must be one of {', '.join(WORLDS)}, not {world!r}")
-    return simulated_course(world, markets, seed)
+    name = STARTER_WORLD if world is None else world
+    if name not in WORLDS:
+        raise Refused(f"--world must be one of {', '.join(WORLDS)}, not {name!r}")
+    return simulated_course(name, TRAIN_MARKETS if markets is None else markets, seed)
 
 
 def _register(settings: "Settings", artefact: "Artefact", output: Path) -> None:

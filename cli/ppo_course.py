@@ -6,9 +6,9 @@ from typing import Any
 
 from arms.artefact import Artefact, Trained, markets_in
 from arms.environment import Environment
-from arms.epochs import Fitted
+from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import ArtefactError, TrainingError
-from arms.ppo import PpoConfig, PpoEpoch
+from arms.ppo import PpoConfig
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
 from arms.training import Epoch, Evaluate
@@ -19,9 +19,7 @@ PLACES = 64
 """Markets played in step."""
 
 
-Improve = Callable[
-    [Environment, Preset, PpoConfig, Evaluate, Callable[[PpoEpoch], None], Artefact | None], Fitted[Any]
-]
+Improve = Callable[[Environment, Preset, PpoConfig, Evaluate, Watch, Artefact | None], Fitted[Any]]
 
 
 def train_ppo(
@@ -30,7 +28,7 @@ def train_ppo(
     course: Course,
     config: PpoConfig,
     folder: Path,
-    progress: Callable[[PpoEpoch], None],
+    watch: Watch = UNWATCHED,
     backend: str = "torch",
     start: Artefact | None = None,
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
@@ -47,7 +45,7 @@ def train_ppo(
         )
     environment = VectorEnv(course.lessons, PLACES, preset.window, config.seed)
 
-    fitted = improve_of(backend)(environment, preset, config, judged_by(course, preset), progress, start)
+    fitted = improve_of(backend)(environment, preset, config, judged_by(course, preset), watch, start)
     recipe = recipe_of(preset, config, backend) | {"start": "none" if start is None else start.id}
     trained = with_lineage(fitted.trained, _met(course, start), recipe)
     if fitted.stopped and not trained.epochs:

@@ -91,8 +91,5 @@ def _online(start: Artefact | None, job: Job, course: Course, watch: Watch) -> A
     config = PpoConfig(
         epochs=asked.epochs, batch_size=asked.batch_size, learning_rate=asked.learning_rate, seed=asked.seed
     )
-    watch.begun(())
-    artefact, _ = train_ppo(
-        job.arm, job.preset, course, config, job.place.output, watch.progress, job.backend, start
-    )
+    artefact, _ = train_ppo(job.arm, job.preset, course, config, job.place.output, watch, job.backend, start)
     return artefact

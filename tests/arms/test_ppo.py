@@ -17,6 +17,7 @@ from arms import mlx_export, mlx_ppo, torch_export, torch_ppo
 from arms.advantages import Horizon, Trail, advantages_of
 from arms.artefact import Trained, markets_in, read_artefact
 from arms.environment import drawn, rollout
+from arms.epochs import Watch
 from arms.errors import ArtefactError, EpisodeError, TrainingError
 from arms.mlx_nets import weights_of as mlx_weights_of
 from arms.mlx_nets import with_weights
@@ -447,7 +448,7 @@ def test_a_loss_that_explodes_stops_and_the_best_weights_are_kept(backend):
 
 def test_it_stops_once_nothing_gets_better():
     seen = []
-    fitted = torch_ppo.train(Chain(16), SMALL, replace(CHAIN_CONFIG, epochs=40), walked, seen.append)
+    fitted = torch_ppo.train(Chain(16), SMALL, replace(CHAIN_CONFIG, epochs=40), walked, Watch(seen.append))
     kept = fitted.trained.epochs
     assert len(seen) == kept + CHAIN_CONFIG.patience < 40
     assert max(seen, key=lambda epoch: epoch.score) is seen[kept - 1]
@@ -490,7 +491,7 @@ def test_it_improves_a_timid_clone(timid, tmp_path):
     """Judged as it is served, on markets that neither taught nor chose."""
     course = Course("decoy-fast", decoys(6_000_000, 128), decoys(5_000_000, 60), DECOY_EXIT)
     config = PpoConfig(epochs=5, ticks=150, passes=3, batch_size=512)
-    artefact, epochs = train_ppo("transformer", "fast", course, config, tmp_path, lambda _: None, start=timid)
+    artefact, epochs = train_ppo("transformer", "fast", course, config, tmp_path, start=timid)
     fresh = judge_on(decoys(8_000_000, 120))
     before, after = (np.mean(fresh(served(model))) for model in (timid, artefact))
     assert after > before + 2.0
@@ -502,7 +503,7 @@ def test_it_improves_a_timid_clone(timid, tmp_path):
 def test_mlx_goes_on_from_a_model_of_torch_and_its_model_serves(timid, tmp_path):
     course = Course("decoy-fast", decoys(6_000_000, 64), decoys(5_000_000, 20), DECOY_EXIT)
     config = PpoConfig(epochs=2, ticks=40, passes=1, batch_size=512, critic_epochs=0)
-    artefact, _ = train_ppo("transformer", "fast", course, config, tmp_path, lambda _: None, "mlx", timid)
+    artefact, _ = train_ppo("transformer", "fast", course, config, tmp_path, backend="mlx", start=timid)
     earned = np.mean(judge_on(course.judges)(served(artefact)))
     assert earned == pytest.approx(artefact.trained.metrics["pnl_per_market_usd"], abs=1e-5)
     assert earned >= artefact.trained.metrics["start_pnl_per_market_usd"]
@@ -511,7 +512,8 @@ def test_mlx_goes_on_from_a_model_of_torch_and_its_model_serves(timid, tmp_path)
 def test_from_scratch_in_the_course(tmp_path):
     course, seen = simulated_course("decoy-fast", 10), []
     course = replace(course, judges=course.judges[:10])
-    artefact, epochs = train_ppo("base", "fast", course, PpoConfig(epochs=2, ticks=10), tmp_path, seen.append)
+    config, watch = PpoConfig(epochs=2, ticks=10), Watch(seen.append)
+    artefact, epochs = train_ppo("base", "fast", course, config, tmp_path, watch)
     assert artefact.trained.origin == "ppo" and tuple(seen) == epochs
     assert len(markets_in(artefact.trained)) == 20
     load(artefact, MARKET_V1)
@@ -522,14 +524,14 @@ def test_what_a_start_has_met_stays_unknown(net_of, tmp_path):
     course = replace(course, judges=course.judges[:5])
     start = torch_export.export(net_of("base"), preset, "base", MARKET_V1, Trained(), tmp_path / "start")
     config = PpoConfig(epochs=1, ticks=5)
-    artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "on", lambda _: None, start=start)
+    artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "on", start=start)
     assert artefact.trained.markets == ""
 
 
 def test_a_start_of_another_kind_is_refused(timid, tmp_path):
     course = simulated_course("decoy-fast", 10)
     with pytest.raises(ArtefactError, match="is a transformer/fast and cannot start a base/fast"):
-        train_ppo("base", "fast", course, PpoConfig(), tmp_path, lambda _: None, start=timid)
+        train_ppo("base", "fast", course, PpoConfig(), tmp_path, start=timid)
 
 
 def test_a_course_that_stops_before_it_was_better_writes_nothing(tmp_path):
@@ -539,7 +541,7 @@ def test_a_course_that_stops_before_it_was_better_writes_nothing(tmp_path):
     with pytest.raises(
         TrainingError, match=r"the loss of epoch 1, batch \d+ is (nan|inf).* so nothing is written"
     ):
-        train_ppo("base", "fast", course, config, tmp_path / "m", lambda _: None)
+        train_ppo("base", "fast", course, config, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -567,3 +569,18 @@ def test_a_window_that_does_not_fit_is_refused(backend):
 def test_settings_out_of_range_are_refused(kind, wrong):
     with pytest.raises(EpisodeError, match=next(iter(wrong))):
         kind(**wrong)
+
+
+def test_whoever_looks_on_can_end_it_after_a_batch():
+    """Ctrl-C does so."""
+    shares = []
+
+    def tell(share):
+        shares.append(share)
+        if len(shares) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        torch_ppo.train(Chain(16), SMALL, CHAIN_CONFIG, walked, Watch(batch=tell))
+    assert len(shares) == 3
+    assert shares == sorted(shares) and 0 < shares[0] <= 1

@@ -41,7 +41,7 @@ def test_training_without_registering_makes_no_database(abctl, tmp_path):
         (["--arm", "base", "--preset", "huge"], "base/default"),
         (["--arm", "base", "--world", "real"], "decoy-fast"),
         (["--arm", "base", "--backend", "jax"], "--backend must be one of torch, mlx"),
-        (["--arm", "base", "--data", "nowhere"], "markets.parquet"),
+        (["--arm", "base", "--data", "nowhere"], "--data of recorded ones: give one"),
     ],
 )
 def test_what_cannot_be_trained_is_named(abctl, tmp_path, flags, said):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arms.artefact import read_artefact
+from arms.epochs import UNWATCHED
 from arms.ppo import PpoConfig
 from arms.training import TrainingConfig
 from cli import failures
@@ -50,6 +51,7 @@ REFUSED = {
     "a batch of one for ppo": (("--method", "ppo", "--batch-size", "1"), "2 or more"),
     "a rate of nothing": (("--learning-rate", "0"), "above 0"),
     "a rate without end": (("--learning-rate", "inf"), "finite"),
+    "a world beside recordings": (("--data", "recorded"), "give one"),
     "a port without a page": (("--port", "5000"), "give --dashboard too"),
 }
 
@@ -115,7 +117,7 @@ def test_a_start_that_nothing_improves_keeps_its_odds(clone, tmp_path, backend):
     start = read_artefact(clone)
     course = simulated_course("decoy-fast", 20, 1)
     config = PpoConfig(epochs=1, critic_epochs=1)
-    artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "m", lambda _: None, backend, start)
+    artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "m", UNWATCHED, backend, start)
     assert artefact.trained.epochs == 0
     np.testing.assert_allclose(artefact.golden.probs, start.golden.probs, atol=1e-5)
 

@@ -177,3 +177,15 @@ def test_what_decides_the_weights_is_in_the_artefact(abctl, tmp_path):
         assert made["config"]["backend"].startswith("torch ")
         assert made["code"] == f"abctl {version('abctl')}"
     assert len(ids) == 2
+
+
+@pytest.mark.parametrize("name", [".env", "notes.txt", "deeper/notes.txt"])
+def test_a_folder_with_something_of_ones_own_is_never_replaced(abctl, tmp_path, name):
+    """Hidden files, too: a folder is replaced as a whole."""
+    mine = tmp_path / "m" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    told = abctl("model", "train", "--arm", "base", "--markets", "10", "--epochs", "1", "--output", "m")
+    assert told.code == 3
+    assert f"m holds {name.split('/')[0]}, which is no part of a model" in told.sentence
+    assert mine.read_text() == "mine"
