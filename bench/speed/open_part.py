@@ -1,9 +1,4 @@
-"""Latency at half of the floor's capacity, timed from when each request was due: floor and abctl in turns.
-
-The transformer answers faster than its floor and is held to the floor's latency. Base is granted 0.7 of its
-floor's throughput (the log and the coin cost as much as its model), so at half of the floor's capacity it is
-at 71% of its own: it is held to what the queue alone makes of that (ADR 0012).
-"""
+"""Latency at half of the floor's capacity, timed from when each request was due: floor and abctl in turns."""
 
 from collections import Counter
 from statistics import median
@@ -20,8 +15,6 @@ LOAD = 0.5
 CONNECTIONS = 64
 PERCENTILES = (50, 99, 99.9)
 LIMITS = {50: 1.3, 99: 2.0}
-GRANTED = {"base": 0.7}
-"""Of the floor's throughput, where the bar is below it."""
 GUIDE_MS = 7.5
 HEADER = ("server", "p50 ms", "p99 ms", "p99.9 ms", "sent late by p99 ms", "refused", "lost")
 
@@ -62,20 +55,6 @@ def ratio(ours: list[Open], theirs: list[Open], percentile: float) -> float:
     )
 
 
-def queued(throughput: float) -> dict[int, float]:
-    """How many times the latency of a server has one of this share of its throughput at the same arrivals, by
-    queueing alone: Poisson arrivals at LOAD, a fixed time a request (M/D/1, by Lindley's recursion)."""
-    theirs, ours = _waited(1.0), _waited(1.0 / throughput)
-    return {p: round(float(np.percentile(ours, p) / np.percentile(theirs, p)), 1) for p in LIMITS}
-
-
-def _waited(service: float, count: int = 1_000_000) -> np.ndarray:
-    """Times from due to done, in the floor's service times."""
-    between = np.random.default_rng(0).exponential(1.0 / LOAD, count)
-    backlog = np.concatenate([[0.0], np.cumsum(service - between[1:])])
-    return backlog - np.minimum.accumulate(backlog) + service
-
-
 def _row(name: str, runs: list[Open]) -> tuple[str, ...]:
     answered = np.concatenate([run.answered_ms for run in runs])
     late = np.concatenate([run.late_ms for run in runs])
@@ -97,9 +76,8 @@ def _refused(runs: list[Open]) -> str:
 def _findings(arm: str, ours: list[Open], floor: list[Open]) -> tuple[Finding, ...]:
     p99_ms = median(float(np.percentile(run.answered_ms, 99)) for run in ours)
     lost = sum(run.lost + sum(run.refused.values()) for run in ours)
-    limits = queued(GRANTED[arm]) if arm in GRANTED else LIMITS
     return (
-        *(at_most(f"p{p} of the floor's, {arm}", ratio(ours, floor, p), limits[p]) for p in limits),
+        *(at_most(f"p{p} of the floor's, {arm}", ratio(ours, floor, p), LIMITS[p]) for p in LIMITS),
         Finding(f"p99, {arm}", f"under {GUIDE_MS:g} ms", f"{p99_ms:.2f} ms", p99_ms < GUIDE_MS),
         Finding(f"refused or lost, {arm}", "0", str(lost), lost == 0),
     )

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from speed import open_part
 from speed.bodies import Load
 from speed.open_loop import opened, poisson, request_bytes, status_of
 from speed.servers import Server
@@ -110,18 +109,3 @@ def test_the_schedule_has_the_rate_asked_for() -> None:
     assert len(due_s) == 20_000
     assert due_s[-1] == pytest.approx(20, rel=0.05)
     assert np.array_equal(due_s, poisson(1000, 20, seed=3))
-
-
-@pytest.mark.parametrize("service", [1.0, 1.0 / 0.7])
-def test_the_queue_waits_as_long_as_pollaczek_and_khinchine_say(service: float) -> None:
-    """Mean wait of M/D/1: rho s / (2 (1 - rho))."""
-    busy = open_part.LOAD * service
-    mean = service + busy * service / (2 * (1 - busy))
-    assert open_part._waited(service).mean() == pytest.approx(mean, rel=0.02)
-
-
-def test_less_throughput_leaves_more_latency() -> None:
-    limits = [open_part.queued(throughput) for throughput in (1.0, 0.9, 0.7)]
-    assert limits[0] == {50: 1.0, 99: 1.0}
-    assert [each[50] for each in limits] == sorted(each[50] for each in limits)
-    assert limits[2][50] > open_part.LIMITS[50]
