@@ -4,5 +4,6 @@ import torch
 
 
 def described() -> str:
-    """Version and threads: training sets one, whatever OMP_NUM_THREADS says."""
-    return f"{torch.__version__}; training takes one thread of the CPU"
+    """Version and threads."""
+    threads = torch.get_num_threads()
+    return f"{torch.__version__}, threads on the CPU: {threads} (by OMP_NUM_THREADS); training takes one"
