@@ -5,7 +5,7 @@ one decision at leisure, never for serving. Weights say where a layer reads, not
 occlusion stands beside them: the choice without a tick (Serrano, Smith, ACL 2019, on why both).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +112,16 @@ def _norm(x: Floats, own: Mapping[str, Floats], name: str) -> Floats:
     mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
     scaled = (x - mean) / np.sqrt(variance + EPSILON)
     return np.asarray(scaled * own[f"{name}.weight"] + own[f"{name}.bias"])
+
+
+def stacked(looked: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """A net's own weights, float32[n,heads,q,w] of each layer, as `Attention.weights` has them of one
+    history: float32[n,layers,heads,w,w], NaN in the rows of queries that a layer does not have."""
+    rows, heads, _, window = looked[0].shape
+    found = np.full((rows, len(looked), heads, window, window), np.nan, dtype=np.float32)
+    for layer, weights in enumerate(looked):
+        found[:, layer, :, window - weights.shape[2] :] = weights
+    return found
 
 
 def positions_of(window: int, width: int) -> Floats:

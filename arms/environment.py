@@ -7,7 +7,7 @@ reach back to, so training sees to the bit what was seen while playing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class Environment(Protocol):
     def step(self, actions: Ints) -> tuple[Exact, Bools]:
         """Plays int64[N]: net USD booked at this step, float64[N], and whether that ended the market,
         bool[N]."""
+        ...
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All by which it goes on from here: what is played, and what comes next."""
+        ...
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Stands where one stood that was made in the same way."""
         ...
 
 

@@ -21,15 +21,35 @@ WARM_UP_EPOCHS = 0.5
 
 
 class Passed(NamedTuple):
-    """One pass: mean loss, share of hits, number of rows."""
+    """One pass: mean loss, share of hits, number of rows, and what else its kind of epoch tells, in order."""
 
     loss: float
     accuracy: float
     rows: int
+    more: tuple[float, ...] = ()
 
 
 Pass = Callable[[int, np.random.Generator], Passed]
 """Epoch's number, and what draws its rows -> one pass over them."""
+
+
+class Schedule(Protocol):
+    """What decides how long is learned."""
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+        ...
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a better one before stopping, once the best earns more than holding."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of what draws rows."""
+        ...
 
 
 class Kept(Protocol):
@@ -67,6 +87,18 @@ class Watch:
 
 
 UNWATCHED: Final = Watch()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """kind: of every epoch's facts. floor: the score that an epoch must beat to be kept; above -inf where
+    the learner began with weights that it keeps until then, as number 0."""
+
+    kind: type[Epoch] = Epoch
+    floor: float = -math.inf
+
+
+PLAIN: Final = Told()
 _Given_contra = TypeVar("_Given_contra", contravariant=True)
 
 
@@ -87,13 +119,11 @@ Net = TypeVar("Net")
 
 @dataclass(frozen=True, slots=True)
 class Fitted(Generic[Net]):
-    """What a framework's training gives: the net of the best epoch, and every epoch's facts. stopped: why it
-    ended before its time, with the best net until then; "" if it did not."""
+    """What a framework's training gives: the net of the best epoch, and every epoch's facts."""
 
     net: Net
     trained: Trained
     epochs: tuple[Epoch, ...]
-    stopped: str = ""
 
 
 _Batch = TypeVar("_Batch")
@@ -127,10 +157,10 @@ def passed_over(
 def epochs_of(
     learner: Kept,
     one_pass: Pass,
-    config: TrainingConfig,
+    schedule: Schedule,
     evaluate: Evaluate,
     watch: Watch,
-    kind: type[Epoch] = Epoch,
+    told: Told = PLAIN,
 ) -> tuple[tuple[Epoch, ...], int]:
     """Every epoch's facts, and which one the learner kept.
 
@@ -138,10 +168,11 @@ def epochs_of(
     Where the watch has a checkpoint it goes on from there, and gives the same to the bit as one that was
     never interrupted.
     """
-    rng = np.random.default_rng(config.seed)
+    rng = np.random.default_rng(schedule.seed)
     reports, kept = _resumed(learner, rng, watch.checkpoint)
     watch.begun(tuple(reports))
-    while not (_is_over(reports, kept, config) or (reports and watch.is_enough)):
+    best = reports[kept - 1].score if kept else told.floor
+    while not (_is_over(reports, kept, best, schedule) or (reports and watch.is_enough)):
         began_s = watch.clock_s()
         passed = one_pass(len(reports) + 1, rng)
         took_s = max(watch.clock_s() - began_s, 1e-9)
@@ -149,10 +180,10 @@ def epochs_of(
             pnl = pnl_moments(evaluate(learner.policy()))
         except TrainingError as error:
             raise TrainingError(f"epoch {len(reports) + 1}: {error}") from error
-        facts = (passed.loss, passed.accuracy, *pnl, passed.rows / took_s)
-        report = kind(len(reports) + 1, config.epochs, *facts)
-        if not kept or report.score > reports[kept - 1].score:
-            kept = report.epoch
+        facts = (passed.loss, passed.accuracy, *pnl, passed.rows / took_s, *passed.more)
+        report = told.kind(len(reports) + 1, schedule.epochs, *facts)
+        if report.score > best:
+            kept, best = report.epoch, report.score
             learner.keep()
         reports.append(report)
         if watch.checkpoint:
@@ -174,11 +205,9 @@ def _resumed(
     return list(standing.epochs), standing.kept
 
 
-def _is_over(reports: Sequence[Epoch], kept: int, config: TrainingConfig) -> bool:
+def _is_over(reports: Sequence[Epoch], kept: int, best: float, schedule: Schedule) -> bool:
     """After the last epoch, or where patience with a policy that earns has run out."""
-    if len(reports) >= config.epochs:
-        return True
-    return bool(reports) and reports[kept - 1].score > 0 and len(reports) - kept >= config.patience
+    return len(reports) >= schedule.epochs or (best > 0 and len(reports) - kept >= schedule.patience)
 
 
 def rate_at(config: TrainingConfig, epochs_done: float) -> float:

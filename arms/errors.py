@@ -5,6 +5,7 @@ ArmError
 |-- EpisodeError     training data is malformed or too little
 |-- TrainingError    training cannot go on, e.g. the loss is no longer finite
 |-- ArtefactError    an artefact folder or ONNX file is incomplete, altered or does not fit
+|-- ShadowError      a state schema tells of the own position what a shadow arm cannot rewrite
 |-- ArmUnknown       no installed arm has that kind
 `-- ActError         a loaded arm answered something that is no probability
 """
@@ -28,6 +29,10 @@ class TrainingError(ArmError, RuntimeError):
 
 class ArtefactError(ArmError, ValueError):
     """An artefact must not be served."""
+
+
+class ShadowError(ArmError, ValueError):
+    """A shadow arm cannot live on states of this schema."""
 
 
 class ArmUnknown(ArmError, LookupError):

@@ -10,7 +10,7 @@
 Every file is read again and must answer as the served graph does, on 4,096 histories of every length.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,12 +34,18 @@ LIMIT: Final = 1e-5
 """Of probabilities; of values relative to the largest, if above 1."""
 
 
+Part = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""probs float32[n,3] and value float32[n] of ASKED_AT_ONCE histories, or of what is left."""
+Asking = Callable[[NDArray[np.float32], NDArray[np.int64]], Iterator[Part]]
+"""(histories, lengths) -> the answers to all of them, part by part."""
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """Names of the files, and what those that can be asked answer, read again."""
 
     files: tuple[str, ...]
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, Asking]
 
 
 Writer = Callable[[Artefact, StateSchema, Path], Written]
@@ -132,11 +138,10 @@ def _agreement(
     progress: Progress,
 ) -> Agreement:
     """Of all files together; the first that is too far off is refused."""
-    expected = _in_parts(answers_of(arm), *inputs)
+    expected = _together(in_parts(answers_of(arm))(*inputs))
     far_probs, far_value = 0.0, 0.0
-    for name, answers in written.answers.items():
-        found = _in_parts(_telling(answers, name, progress), *inputs)
-        probs, value = _apart(found, expected)
+    for name, asking in written.answers.items():
+        probs, value = _apart(_together(_told(asking(*inputs), name, progress)), expected)
         if not max(probs, value) <= LIMIT:
             raise ArtefactError(
                 f"{name} answers otherwise than model {arm.model} as it is served: {probs:.2g} apart in "
@@ -147,35 +152,39 @@ def _agreement(
     return Agreement(ASKED, far_probs, far_value)
 
 
-def _telling(answers: Answers, name: str, progress: Progress) -> Answers:
-    """The same answers; tells how many there were."""
+def in_parts(answers: Answers) -> Asking:
+    """One part after the other."""
+
+    def asking(histories: NDArray[np.float32], lengths: NDArray[np.int64]) -> Iterator[Part]:
+        for part in parts_of(histories, lengths):
+            yield answers(*part)
+
+    return asking
+
+
+def parts_of(
+    histories: NDArray[np.float32], lengths: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """At most ASKED_AT_ONCE at a time."""
+    for at in range(0, len(lengths), ASKED_AT_ONCE):
+        yield histories[at : at + ASKED_AT_ONCE], lengths[at : at + ASKED_AT_ONCE]
+
+
+def _told(parts: Iterator[Part], name: str, progress: Progress) -> Iterator[Part]:
+    """The same; tells how many there were."""
     count = 0
-
-    def told(
-        histories: NDArray[np.float32], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        nonlocal count
-        count += len(lengths)
+    for part in parts:
+        count += len(part[1])
         progress(f"{name} was asked {count:,} of {ASKED:,} inputs")
-        return answers(histories, lengths)
-
-    return told
+        yield part
 
 
-def _in_parts(
-    answers: Answers, histories: NDArray[np.float32], lengths: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    parts = [
-        answers(histories[at : at + ASKED_AT_ONCE], lengths[at : at + ASKED_AT_ONCE])
-        for at in range(0, len(lengths), ASKED_AT_ONCE)
-    ]
-    return np.concatenate([probs for probs, _ in parts]), np.concatenate([value for _, value in parts])
+def _together(parts: Iterator[Part]) -> Part:
+    probs, values = zip(*parts, strict=True)
+    return np.concatenate(probs), np.concatenate(values)
 
 
-def _apart(
-    found: tuple[NDArray[np.float32], NDArray[np.float32]],
-    expected: tuple[NDArray[np.float32], NDArray[np.float32]],
-) -> tuple[float, float]:
+def _apart(found: Part, expected: Part) -> tuple[float, float]:
     scale = max(1.0, float(np.abs(expected[1]).max()))
     return (
         float(np.abs(found[0] - expected[0]).max()),

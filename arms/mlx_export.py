@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Trained
+from arms.attention import stacked
+from arms.errors import ArtefactError
 from arms.exporting import Facts, exported
-from arms.mlx_nets import DecisionNet, weights_of, with_weights
+from arms.mlx_nets import DecisionNet, TransformerTemporalEncoder, weights_of, with_weights
 from arms.own_weights import fitting
 from arms.presets import Preset
 from arms.schema import StateSchema
@@ -39,3 +41,15 @@ def answers(
     net.eval()
     logits, value = net(mx.array(histories), mx.array(lengths))
     return np.array(mx.softmax(logits, axis=-1)), np.array(value)
+
+
+def attention(
+    net: DecisionNet, histories: NDArray[np.float32], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """float32[n,layers,heads,w,w] of the MLX module; see `arms.attention.stacked`. ArtefactError: it is no
+    transformer."""
+    net.eval()
+    if not isinstance(net.temporal_encoder, TransformerTemporalEncoder):
+        raise ArtefactError("only a transformer attends: this net is of arm base")
+    looked = net.temporal_encoder.attention(mx.array(histories), mx.array(lengths))
+    return stacked([np.array(each) for each in looked])

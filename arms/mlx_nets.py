@@ -47,15 +47,15 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(width, width, bias=False)
 
     def __call__(self, queries: mx.array, states: mx.array, real: mx.array) -> mx.array:
-        q, k, v = (
-            self._by_head(self.query_proj(queries)),
-            self._by_head(self.key_proj(states)),
-            self._by_head(self.value_proj(states)),
-        )  # [n,h,q,d/h], [n,h,w,d/h] twice
-        scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # [n,h,q,w]
-        weights = mx.softmax(mx.where(real[:, None, None, :], scores, MASKED), axis=-1)
-        mixed = (weights @ v).swapaxes(1, 2)
+        weights = self.weights(queries, states, real)
+        mixed = (weights @ self._by_head(self.value_proj(states))).swapaxes(1, 2)
         return self.out_proj(mixed.reshape(*queries.shape))
+
+    def weights(self, queries: mx.array, states: mx.array, real: mx.array) -> mx.array:
+        """[n,h,q,w]: the share that a query gives to each state; 0 where there is none."""
+        q, k = self._by_head(self.query_proj(queries)), self._by_head(self.key_proj(states))
+        scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
+        return mx.softmax(mx.where(real[:, None, None, :], scores, MASKED), axis=-1)
 
     def _by_head(self, x: mx.array) -> mx.array:
         n, q, d = x.shape
@@ -101,6 +101,16 @@ class TransformerTemporalEncoder(nn.Module):
             x = layer(x, x, real)
         last = self.layers[-1](x[:, -1:], x, real)[:, 0]  # [n,d]
         return self.output_proj(self.norm(last))
+
+    def attention(self, history: mx.array, length: mx.array) -> list[mx.array]:
+        """[n,h,q,w] of each layer: what queries read. All states ask; in the last layer the newest alone."""
+        real = real_states(length, history.shape[1])
+        x, found = self.input_proj(history) + self._positions, []
+        for layer in self.layers:
+            queries = x[:, -1:] if layer is self.layers[-1] else x
+            found.append(layer.attention.weights(queries, x, real))
+            x = layer(queries, x, real)
+        return found
 
 
 class Head(nn.Module):

@@ -10,7 +10,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx import nn
 from mlx.nn.utils import value_and_grad
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_flatten, tree_map
 from numpy.typing import NDArray
 
 from arms.checkpoint import State
@@ -24,6 +24,7 @@ from arms.mlx_nets import (
     weights_of,
     with_weights,
 )
+from arms.mlx_state import part_of, restore, state_of
 from arms.mlx_training import policy_of
 from arms.offline import Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
 from arms.presets import BasePreset, Preset, TransformerPreset
@@ -115,24 +116,17 @@ class Learning:
         self._best = weights_of(self._averaged)
 
     def state(self) -> State:
-        moments = {name: np.array(array) for name, array in tree_flatten(self._optimizer.state)}
-        parts = {"net": weights_of(self._net), "mean": weights_of(self._averaged), "best": self._best}
+        nets = {"net": weights_of(self._net), "mean": weights_of(self._averaged), "best": self._best}
         critics = {name: _named(critic) for name, critic in self._critics.items()}
-        named: dict[str, dict[str, NDArray[Any]]] = {**parts, **critics, "adam": moments}
-        state = {f"{part}/{name}": array for part, held in named.items() for name, array in held.items()}
-        generator: Any = mx.random.state
-        return {**state, "generator": np.array(generator[0])}
+        return state_of({**nets, **critics}, self._optimizer)
 
     def restore(self, state: State) -> None:
-        with_weights(self._net, _part(state, "net"))
-        with_weights(self._averaged, _part(state, "mean"))
-        self._best = _part(state, "best")
+        with_weights(self._net, part_of(state, "net"))
+        with_weights(self._averaged, part_of(state, "mean"))
+        self._best = part_of(state, "best")
         for name, critic in self._critics.items():
-            _load(critic, _part(state, name))
-        moments = [(name, mx.array(array)) for name, array in _part(state, "adam").items()]
-        self._optimizer.state = tree_unflatten(moments)
-        high, low = (int(word) for word in state["generator"])
-        mx.random.seed(high << 32 | low)  # a seed's two words are the generator's key
+            _load(critic, part_of(state, name))
+        restore(state, self._optimizer)
 
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
@@ -283,9 +277,3 @@ def _load(module: nn.Module, weights: dict[str, NDArray[Any]]) -> None:
 def _follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
     mean, newest = slow.parameters(), fast.parameters()
     slow.update(tree_map(lambda held, new: held + share * (new - held), mean, newest))
-
-
-def _part(state: State, part: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(f"{part}/"): array for name, array in state.items() if name.startswith(f"{part}/")
-    }

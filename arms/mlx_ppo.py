@@ -11,11 +11,13 @@ from mlx.nn.utils import value_and_grad
 from numpy.typing import NDArray
 
 from arms.artefact import Artefact
+from arms.checkpoint import State
 from arms.environment import Answer, Environment
 from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import EpisodeError
 from arms.mlx_export import restored
 from arms.mlx_nets import DecisionNet, Head, weights_of, with_weights
+from arms.mlx_state import part_of, restore, state_of
 from arms.mlx_training import policy_of
 from arms.ppo import Clipping, PpoBatch, PpoConfig, Step, improve, trained_of
 from arms.presets import Preset
@@ -55,7 +57,7 @@ def train(
     learned = improve(learner, environment, config, evaluate, watch)
     origin = f"ppo from {start.id}" if start else "ppo"
     trained = trained_of(environment, config, learned, origin)
-    return Fitted(learner.finished(), trained, learned.epochs, learned.stopped)
+    return Fitted(learner.finished(), trained, learned.epochs)
 
 
 class Learner:
@@ -100,6 +102,14 @@ class Learner:
 
     def keep(self) -> None:
         self._best = weights_of(self._net)
+
+    def state(self) -> State:
+        return state_of({"net": weights_of(self._net), "best": self._best}, self._optimizer)
+
+    def restore(self, state: State) -> None:
+        with_weights(self._net, part_of(state, "net"))
+        self._best = part_of(state, "best")
+        restore(state, self._optimizer)
 
     def finished(self) -> DecisionNet:
         """The best net, its critic back in USD and its odds as sharp as the start's were."""

@@ -1,13 +1,13 @@
 """Behaviour cloning in MLX: the same lessons, loss and schedule as in torch (`arms.cloning`)."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import numpy as np
 from mlx.nn.utils import value_and_grad
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_map
 from numpy.typing import NDArray
 
 from arms.checkpoint import State
@@ -15,6 +15,7 @@ from arms.cloning import Batch, clone, material_of, seen_by, trained_of
 from arms.episodes import Episode
 from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
+from arms.mlx_state import part_of, restore, state_of
 from arms.presets import Preset
 from arms.training import Evaluate, Policy, TrainingConfig, greedy
 
@@ -68,20 +69,14 @@ class _Learner:
         self._best = weights_of(self._averaged)
 
     def state(self) -> State:
-        moments = {name: np.array(array) for name, array in tree_flatten(self._optimizer.state)}
-        parts = {"net": weights_of(self._net), "mean": weights_of(self._averaged), "best": self._best}
-        named = {**parts, "adam": moments}
-        state = {f"{part}/{name}": array for part, held in named.items() for name, array in held.items()}
-        return {**state, "generator": np.array(cast(Any, mx.random.state)[0])}
+        nets = {"net": weights_of(self._net), "mean": weights_of(self._averaged), "best": self._best}
+        return state_of(nets, self._optimizer)
 
     def restore(self, state: State) -> None:
-        with_weights(self._net, _part(state, "net"))
-        with_weights(self._averaged, _part(state, "mean"))
-        self._best = _part(state, "best")
-        moments = [(name, mx.array(array)) for name, array in _part(state, "adam").items()]
-        self._optimizer.state = tree_unflatten(moments)
-        high, low = (int(word) for word in state["generator"])
-        mx.random.seed(high << 32 | low)  # a seed's two words are the generator's key
+        with_weights(self._net, part_of(state, "net"))
+        with_weights(self._averaged, part_of(state, "mean"))
+        self._best = part_of(state, "best")
+        restore(state, self._optimizer)
 
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
@@ -102,12 +97,6 @@ class _Learner:
         share = 1 - self._config.averaging
         mean, newest = self._averaged.parameters(), self._net.parameters()
         self._averaged.update(tree_map(lambda held, new: held + share * (new - held), mean, newest))
-
-
-def _part(state: State, part: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(f"{part}/"): array for name, array in state.items() if name.startswith(f"{part}/")
-    }
 
 
 def loss_of(

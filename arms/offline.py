@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from arms.advantages import Horizon
 from arms.artefact import Trained
-from arms.epochs import Learner, Passed, Watch, epochs_of, passed_over
+from arms.epochs import Learner, Passed, Told, Watch, epochs_of, passed_over
 from arms.errors import EpisodeError
 from arms.training import Epoch, Evaluate, TrainingConfig
 from arms.trajectories import (
@@ -160,7 +160,7 @@ def learned(
         drawn = rng.permutation(material.steps.ticks.usable)[: config.rows_per_epoch]
         return passed_over(learner, len(drawn), lambda part: drawn[part], config, number, watch.batch)
 
-    return epochs_of(learner, one_pass, config, evaluate, watch, OfflineEpoch)
+    return epochs_of(learner, one_pass, config, evaluate, watch, Told(OfflineEpoch))
 
 
 def trained_of(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from arms.artefact import ONNX, Artefact
-from arms.exported_folder import Written, answers_of
+from arms.exported_folder import Written, answers_of, in_parts
 from arms.onnx_runtime import load
 from arms.schema import StateSchema
 
@@ -16,4 +16,4 @@ def written(artefact: Artefact, schema: StateSchema, folder: Path) -> Written:
     """Write the file; what it answers once it has been read again."""
     (folder / GRAPH).write_bytes(artefact.onnx)
     arm = load(replace(artefact, onnx=(folder / GRAPH).read_bytes()), schema)
-    return Written((GRAPH,), {GRAPH: answers_of(arm)})
+    return Written((GRAPH,), {GRAPH: in_parts(answers_of(arm))})

@@ -54,16 +54,33 @@ class OnnxArm:
         acted = self._acted(histories, lengths)
         return _checked(acted.probs, acted.value)
 
+    def act_one(self, history: NDArray[np.float32]) -> tuple[float, float, float, float]:
+        """As `act` for a single history float32[k,F], 1 <= k, of which the newest states count, in a third of
+        the time that it takes beside the model's own: probabilities of hold, buy and sell, and the value."""
+        newest = history[-self.window :]
+        if newest.shape[1:] != self._shape[1:]:
+            raise ActError(_misshapen(history.shape, self._shape))
+        with self._lock:
+            found = self._bound_for(1).act_one(newest.tobytes(), len(newest))
+        hold, buy, sell, value = found
+        _check_row(hold, buy, sell)
+        if not math.isfinite(value):
+            raise ActError("the value is not finite")
+        return found
+
+    def _bound_for(self, rows: int) -> BoundRun:
+        bound = self._bound.get(rows)
+        if bound is None:
+            bound = self._bound[rows] = BoundRun(self._session, rows, self._shape)
+        return bound
+
     def _acted(self, histories: NDArray[np.float32], lengths: NDArray[np.int64]) -> Acted:
         rows = len(histories)
         if not 0 < rows <= BOUND_ROWS_MAX or lengths.shape != (rows,):
             probs, value = self._session.run(("probs", "value"), {"history": histories, "length": lengths})
             return Acted(cast("NDArray[np.float32]", probs), cast("NDArray[np.float32]", value))
         with self._lock:
-            bound = self._bound.get(rows)
-            if bound is None:
-                bound = self._bound[rows] = BoundRun(self._session, rows, self._shape)
-            return bound.act(histories, lengths)
+            return self._bound_for(rows).act(histories, lengths)
 
 
 class ImportedArm:
@@ -235,11 +252,15 @@ def _fits(declared: list[Any], inner: tuple[int, ...]) -> bool:
 def _checked(probs: NDArray[np.float32], value: NDArray[np.float32]) -> Acted:
     """Plain floats: for the few rows of one request they are ten times faster than array expressions."""
     for hold, buy, sell in probs.tolist():
-        if not (hold >= 0 and buy >= 0 and sell >= 0 and abs(hold + buy + sell - 1) <= ROW_SUM_TOLERANCE):
-            raise ActError("the answer is not a probability over hold, buy, sell (each >= 0, sum 1)")
+        _check_row(hold, buy, sell)
     if not all(map(math.isfinite, value.tolist())):
         raise ActError("the value is not finite")
     return Acted(probs, value)
+
+
+def _check_row(hold: float, buy: float, sell: float) -> None:
+    if not (hold >= 0 and buy >= 0 and sell >= 0 and abs(hold + buy + sell - 1) <= ROW_SUM_TOLERANCE):
+        raise ActError("the answer is not a probability over hold, buy, sell (each >= 0, sum 1)")
 
 
 def _misshapen(given: tuple[int, ...], shape: tuple[int, int]) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from arms.advantages import Horizon, Trail, advantages_of
 from arms.artefact import Trained
+from arms.checkpoint import State
 from arms.environment import Answer, Environment, Rollout, rollout
-from arms.epochs import UNWATCHED, Watch
+from arms.epochs import UNWATCHED, Kept, Passed, Told, Watch, epochs_of
 from arms.errors import EpisodeError, TrainingError
 from arms.training import Epoch, Evaluate, Policy, pnl_moments
 
@@ -131,7 +132,7 @@ class Step:
     taken: bool
 
 
-class PpoLearner(Protocol):
+class PpoLearner(Kept, Protocol):
     """A net that learns; without dropout, which would tell old and new odds apart where nothing changed."""
 
     def answer(self) -> Answer:
@@ -142,25 +143,48 @@ class PpoLearner(Protocol):
         """One step of the optimizer at a learning rate, unless it must not be taken."""
         ...
 
-    def policy(self) -> Policy:
-        """The greedy policy."""
-        ...
-
-    def keep(self) -> None:
-        """Remembers the weights as the best so far."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Learned:
     """Every epoch's facts and the one that was kept, 0 = the start. start_usd: what that earned per judged
-    market. stopped: why training ended before its time although nothing was decided, "" if it did not."""
+    market."""
 
-    epochs: tuple[PpoEpoch, ...]
+    epochs: tuple[Epoch, ...]
     kept: int
     start_usd: float
-    kept_usd: float
-    stopped: str = ""
+
+    @property
+    def kept_usd(self) -> float:
+        """What the kept one earned per judged market."""
+        return self.epochs[self.kept - 1].pnl_usd if self.kept else self.start_usd
+
+
+@dataclass(frozen=True, slots=True)
+class _Playing:
+    """arms.epochs.Kept: the learner together with what it plays, which goes on from a checkpoint too."""
+
+    learner: PpoLearner
+    environment: Environment
+
+    def policy(self) -> Policy:
+        return self.learner.policy()
+
+    def keep(self) -> None:
+        self.learner.keep()
+
+    def state(self) -> State:
+        played = {f"environment/{name}": array for name, array in self.environment.state().items()}
+        return {**self.learner.state(), **played}
+
+    def restore(self, state: State) -> None:
+        self.learner.restore(state)
+        self.environment.restore(
+            {
+                name.removeprefix("environment/"): array
+                for name, array in state.items()
+                if name.startswith("environment/")
+            }
+        )
 
 
 def improve(
@@ -171,33 +195,18 @@ def improve(
     watch: Watch = UNWATCHED,
 ) -> Learned:
     """Plays and learns; `evaluate` plays markets that the environment does not hold, and its net PnL decides
-    which weights are kept, the start's included, and when to stop. A loss that is not finite ends training
-    with the best weights kept. The watch's checkpoint is not used."""
-    watch.begun(())
-    rng = np.random.default_rng(config.seed)
+    which weights are kept, the start's included, and when to stop. See `arms.epochs.epochs_of` for the
+    checkpoint; one that goes on judges its start again, to the same cent."""
     start_usd, error_usd = pnl_moments(evaluate(learner.policy()))
     learner.keep()
-    reports: list[PpoEpoch] = []
-    best_score, kept, kept_usd = start_usd - 2 * error_usd, 0, start_usd
-    for number in range(1, config.epochs + 1):
-        began_s = watch.clock_s()
+
+    def one_pass(number: int, rng: np.random.Generator) -> Passed:
         played = rollout(environment, learner.answer(), config.ticks, rng)
-        steps, complaint = _updated(learner, played, config, (number, rng), watch.batch)
-        if complaint:
-            return Learned(tuple(reports), kept, start_usd, kept_usd, complaint)
-        took_s = max(watch.clock_s() - began_s, 1e-9)
-        try:
-            report = _report(learner, played, steps, config, (number, played.rows / took_s), evaluate)
-        except TrainingError as error:
-            return Learned(tuple(reports), kept, start_usd, kept_usd, f"epoch {number}: {error}")
-        reports.append(report)
-        watch.progress(report)
-        if report.score > best_score:
-            best_score, kept, kept_usd = report.score, number, report.pnl_usd
-            learner.keep()
-        if best_score > 0 and number - kept >= config.patience:
-            break
-    return Learned(tuple(reports), kept, start_usd, kept_usd)
+        return _passed(learner, played, _updated(learner, played, config, (number, rng), watch.batch))
+
+    told = Told(PpoEpoch, floor=start_usd - 2 * error_usd)
+    epochs, kept = epochs_of(_Playing(learner, environment), one_pass, config, evaluate, watch, told)
+    return Learned(epochs, kept, start_usd)
 
 
 def weighed(played: Rollout, config: PpoConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -215,9 +224,9 @@ def _updated(
     config: PpoConfig,
     turn: tuple[int, np.random.Generator],
     told: Callable[[float], None],
-) -> tuple[list[Step], str]:
-    """The epoch's steps, up to the one that was not taken, and what is wrong with a loss that is not finite.
-    turn: the epoch's number, and what draws its rows. told: which share is done."""
+) -> list[Step]:
+    """The epoch's steps, up to the one that was not taken. turn: the epoch's number, and what draws its rows.
+    told: which share is done. Raises TrainingError on a loss that is not finite."""
     number, rng = turn
     advantages, targets = (array.reshape(-1) for array in weighed(played, config))
     clipping = config.clipping
@@ -230,14 +239,14 @@ def _updated(
         step = learner.step(_batch(played, rows, advantages[rows], targets[rows]), clipping, rate)
         steps.append(step)
         if not math.isfinite(step.loss):
-            return steps, (
+            raise TrainingError(
                 f"the loss of epoch {number}, batch {len(steps)} is {step.loss}: lower the learning rate "
                 f"({config.learning_rate:g}) or look for outliers in the states of these markets"
             )
         told(len(steps) / len(batches))
         if not step.taken:
             break
-    return steps, ""
+    return steps
 
 
 def minibatches(rows: int, config: PpoConfig, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -267,33 +276,23 @@ def standardised(advantage: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((advantage - advantage.mean()) / (advantage.std(ddof=1) + 1e-8), dtype=np.float64)
 
 
-def _report(
-    learner: PpoLearner,
-    played: Rollout,
-    steps: Sequence[Step],
-    config: PpoConfig,
-    count: tuple[int, float],
-    evaluate: Evaluate,
-) -> PpoEpoch:
-    """count: (number of the epoch, rows per second)."""
-    pnl_usd, error_usd = pnl_moments(evaluate(learner.policy()))
-    return PpoEpoch(
-        epoch=count[0],
-        epochs=config.epochs,
+def _passed(learner: PpoLearner, played: Rollout, steps: Sequence[Step]) -> Passed:
+    return Passed(
         loss=float(np.mean([step.loss for step in steps])),
         accuracy=_unchanged(learner, played),
-        pnl_usd=pnl_usd,
-        pnl_se_usd=error_usd,
-        samples_per_s=count[1],
-        kl=steps[-1].kl,
-        entropy=float(np.mean([step.entropy for step in steps])),
-        played_usd=float(played.rewards_usd.mean()),
+        rows=played.rows,
+        more=(
+            steps[-1].kl,
+            float(np.mean([step.entropy for step in steps])),
+            float(played.rewards_usd.mean()),
+        ),
     )
 
 
 def _unchanged(learner: PpoLearner, played: Rollout) -> float:
     rows = np.arange(0, played.rows, -(-played.rows // COMPARED_ROWS), dtype=np.int64)
-    return float((learner.policy()(*played.windows(rows)) == played.greedy.reshape(-1)[rows]).mean())
+    odds, _ = learner.answer()(*played.windows(rows))
+    return float((odds.argmax(axis=1) == played.greedy.reshape(-1)[rows]).mean())
 
 
 def trained_of(environment: Environment, config: PpoConfig, learned: Learned, origin: str) -> Trained:

@@ -7,11 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from arms.artefact import Artefact, Trained
+from arms.attention import stacked
+from arms.errors import ArtefactError
 from arms.exporting import Facts, exported
 from arms.own_weights import fitting
 from arms.presets import Preset
 from arms.schema import StateSchema
-from arms.torch_nets import DecisionNet
+from arms.torch_nets import DecisionNet, TransformerTemporalEncoder
 
 
 def export(
@@ -46,3 +48,16 @@ def answers(
     with torch.inference_mode():
         logits, value = net(torch.from_numpy(histories), torch.from_numpy(lengths))
         return torch.softmax(logits, dim=-1).numpy(), value.numpy()
+
+
+def attention(
+    net: DecisionNet, histories: NDArray[np.float32], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """float32[n,layers,heads,w,w] of the torch module; see `arms.attention.stacked`. ArtefactError: it is no
+    transformer."""
+    net.eval()
+    if not isinstance(net.temporal_encoder, TransformerTemporalEncoder):
+        raise ArtefactError("only a transformer attends: this net is of arm base")
+    with torch.inference_mode():
+        looked = net.temporal_encoder.attention(torch.from_numpy(histories), torch.from_numpy(lengths))
+    return stacked([each.numpy() for each in looked])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from arms.artefact import Artefact
-from arms.exported_folder import Written
+from arms.exported_folder import Written, in_parts
 from arms.exporting import Answers
 from arms.own_weights import Deciding, check_shapes, deciding
 from arms.schema import StateSchema
@@ -46,7 +46,7 @@ def written(artefact: Artefact, schema: StateSchema, folder: Path) -> Written:
     again = DecisionNet(own.preset, own.features)
     again.load_state_dict(torch.load(folder / STATE_DICT, weights_only=True))
     answers = {STATE_DICT: _asked(Served(again).eval()), PROGRAM: _asked(_program(folder / PROGRAM))}
-    return Written((STATE_DICT, PROGRAM), answers)
+    return Written((STATE_DICT, PROGRAM), {name: in_parts(asked) for name, asked in answers.items()})
 
 
 def _save_program(net: DecisionNet, own: Deciding, path: Path) -> None:

@@ -54,6 +54,15 @@ class MultiHeadAttention(nn.Module):
             return self._newest(queries[:, 0], states, unseen)[:, None]
         return self._all(states, unseen)
 
+    def weights(self, queries: Tensor, states: Tensor, real: Tensor) -> Tensor:
+        """[n,h,q,w]: the share that a query gives to each state; 0 where there is none."""
+        q, k = (
+            projection(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for projection, x in ((self.query_proj, queries), (self.key_proj, states))
+        )  # [n,h,q,d/h], [n,h,w,d/h]
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        return torch.softmax(scores.masked_fill(~real[:, None, None, :], MASKED), dim=-1)
+
     def _all(self, states: Tensor, unseen: Tensor) -> Tensor:
         """[n,w,d] -> [n,w,d]: one product gives queries, keys and values."""
         n, w, d = states.shape
@@ -121,6 +130,16 @@ class TransformerTemporalEncoder(nn.Module):
             x = layer(x, x, real)
         last = self.layers[-1](x[:, -1:], x, real)[:, 0]  # [n,d]
         return cast(Tensor, self.output_proj(self.norm(last)))
+
+    def attention(self, history: Tensor, length: Tensor) -> list[Tensor]:
+        """[n,h,q,w] of each layer: what queries read. All states ask; in the last layer the newest alone."""
+        real = real_states(length, history.shape[1])
+        x, found = self.input_proj(history) + self.positions, list[Tensor]()
+        for layer in cast("list[TransformerEncoderLayer]", self.layers):
+            queries = x[:, -1:] if layer is self.layers[-1] else x
+            found.append(layer.attention.weights(queries, x, real))
+            x = layer(queries, x, real)
+        return found
 
 
 class Head(nn.Module):

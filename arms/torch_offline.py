@@ -15,6 +15,7 @@ from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.offline import Awr, Extraction, Iql, Material, Method, learned, material_of, trained_of
 from arms.presets import BasePreset, Preset, TransformerPreset
 from arms.torch_nets import ACTIONS, BaseEncoder, DecisionNet, Head, TransformerTemporalEncoder
+from arms.torch_state import part_of, restore, state_of
 from arms.torch_training import policy_of
 from arms.training import Evaluate, Policy, TrainingConfig
 from arms.trajectories import Trajectory, Transitions
@@ -100,24 +101,15 @@ class Learning:
     def state(self) -> State:
         nets = {"net": self._net.state_dict(), "mean": self._averaged.state_dict(), "best": self._best}
         critics = {name: critic.state_dict() for name, critic in self._critics.items()}
-        moments = {f"adam.{i}": held for i, held in self._optimizer.state_dict()["state"].items()}
-        named = {**nets, **critics, **moments}
-        state = {
-            f"{part}/{name}": tensor.numpy() for part, held in named.items() for name, tensor in held.items()
-        }
-        return {**state, "generator": torch.get_rng_state().numpy()}
+        return state_of({**nets, **critics}, self._optimizer)
 
     def restore(self, state: State) -> None:
-        self._net.load_state_dict(_part(state, "net"))
-        self._averaged.load_state_dict(_part(state, "mean"))
-        self._best = _part(state, "best")
+        self._net.load_state_dict(part_of(state, "net"))
+        self._averaged.load_state_dict(part_of(state, "mean"))
+        self._best = part_of(state, "best")
         for name, critic in self._critics.items():
-            critic.load_state_dict(_part(state, name))
-        optimizer = self._optimizer.state_dict()
-        count = len(optimizer["param_groups"][0]["params"])
-        moments = {number: _part(state, f"adam.{number}") for number in range(count)}
-        self._optimizer.load_state_dict({**optimizer, "state": moments})
-        torch.set_rng_state(torch.from_numpy(state["generator"]))
+            critic.load_state_dict(part_of(state, name))
+        restore(state, self._optimizer)
 
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
@@ -258,12 +250,3 @@ def _follow(slow: nn.Module, fast: nn.Module, share: float) -> None:
     with torch.no_grad():
         for mean, newest in zip(slow.parameters(), fast.parameters(), strict=True):
             mean.lerp_(newest, share)
-
-
-def _part(state: State, part: str) -> dict[str, Tensor]:
-    """Tensors of their own: what was read belongs to a buffer."""
-    return {
-        name.removeprefix(f"{part}/"): torch.from_numpy(array.copy())
-        for name, array in state.items()
-        if name.startswith(f"{part}/")
-    }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arms.artefact import Artefact
+from arms.checkpoint import State
 from arms.environment import Answer, Environment
 from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.errors import EpisodeError
@@ -17,6 +18,7 @@ from arms.ppo import Clipping, PpoBatch, PpoConfig, Step, improve, trained_of
 from arms.presets import Preset
 from arms.torch_export import restored
 from arms.torch_nets import DecisionNet, Head
+from arms.torch_state import part_of, restore, state_of
 from arms.torch_training import policy_of
 from arms.training import Evaluate, Policy
 
@@ -55,7 +57,7 @@ def train(
     learned = improve(learner, environment, config, evaluate, watch)
     origin = f"ppo from {start.id}" if start else "ppo"
     trained = trained_of(environment, config, learned, origin)
-    return Fitted(learner.finished(), trained, learned.epochs, learned.stopped)
+    return Fitted(learner.finished(), trained, learned.epochs)
 
 
 class Learner:
@@ -101,6 +103,14 @@ class Learner:
 
     def keep(self) -> None:
         self._best = copy.deepcopy(self._net.state_dict())
+
+    def state(self) -> State:
+        return state_of({"net": self._net.state_dict(), "best": self._best}, self._optimizer)
+
+    def restore(self, state: State) -> None:
+        self._net.load_state_dict(part_of(state, "net"))
+        self._best = part_of(state, "best")
+        restore(state, self._optimizer)
 
     def finished(self) -> DecisionNet:
         """The best net, its critic back in USD and its odds as sharp as the start's were."""

@@ -15,6 +15,7 @@ from arms.episodes import Episode
 from arms.epochs import UNWATCHED, Fitted, Watch
 from arms.presets import Preset
 from arms.torch_nets import DecisionNet
+from arms.torch_state import part_of, restore, state_of
 from arms.training import Evaluate, Policy, TrainingConfig, greedy
 
 
@@ -72,22 +73,13 @@ class _Learner:
 
     def state(self) -> State:
         nets = {"net": self._net.state_dict(), "mean": self._averaged.state_dict(), "best": self._best}
-        moments = self._optimizer.state_dict()["state"]
-        named = nets | {f"adam.{number}": held for number, held in moments.items()}
-        state = {
-            f"{part}/{name}": tensor.numpy() for part, held in named.items() for name, tensor in held.items()
-        }
-        return state | {"generator": torch.get_rng_state().numpy()}
+        return state_of(nets, self._optimizer)
 
     def restore(self, state: State) -> None:
-        self._net.load_state_dict(_part(state, "net"))
-        self._averaged.load_state_dict(_part(state, "mean"))
-        self._best = _part(state, "best")
-        optimizer = self._optimizer.state_dict()
-        count = len(optimizer["param_groups"][0]["params"])
-        moments = {number: _part(state, f"adam.{number}") for number in range(count)}
-        self._optimizer.load_state_dict(optimizer | {"state": moments})
-        torch.set_rng_state(torch.from_numpy(state["generator"]))
+        self._net.load_state_dict(part_of(state, "net"))
+        self._averaged.load_state_dict(part_of(state, "mean"))
+        self._best = part_of(state, "best")
+        restore(state, self._optimizer)
 
     def finished(self, scale_usd: float) -> DecisionNet:
         """The best epoch's net, its critic turned from scaled units to USD."""
@@ -101,15 +93,6 @@ class _Learner:
         """Labels are luck for the most part; the running mean of the weights is steadier than any of them."""
         with torch.no_grad():
             self._towards(list(self._averaged.parameters()), list(self._net.parameters()), 0)
-
-
-def _part(state: State, part: str) -> dict[str, Tensor]:
-    """Tensors of their own: what was read belongs to a buffer."""
-    return {
-        name.removeprefix(f"{part}/"): torch.from_numpy(array.copy())
-        for name, array in state.items()
-        if name.startswith(f"{part}/")
-    }
 
 
 def policy_of(net: DecisionNet, window: int) -> Policy:

@@ -1,6 +1,6 @@
 """What every preset costs, and how fast its answers are beside torch's own modules: one thread throughout.
 
-    python bench/arm_latency.py [--rounds 30] [--quick] [--write]
+    python bench/arm_latency.py [--parts decision] [--rounds 30] [--quick] [--write]
 
 Answers of the stock modules are compared with ours first. Then all take turns in short blocks in one process,
 and a ratio is the median over the rounds: on a busy machine look at ratios, not at microseconds, and let p99
@@ -23,6 +23,7 @@ from stock.subject import Subject, raced, subject_of
 
 from arms.presets import PRESETS, Preset
 
+PARTS = ("inference", "decision", "costs")
 BATCH = 256
 OF_EXPORT, OF_EAGER, OF_EXPORT_BATCH, OF_EAGER_BASE = 0.65, 0.25, 0.65, 0.2
 QUICK_PACE, QUICK_COSTS = Pace(rounds=2, block_s=0.0, warm_up=1), CostSizes(20, Sizes(400, 2, 40))
@@ -75,17 +76,17 @@ def _promises(kind: str, count: int, times: Times) -> list[Finding]:
     ]
 
 
-def sections_of(folder: Path, pace: Pace, sizes: CostSizes) -> list[Section]:
-    """All parts, printed as they come."""
+def sections_of(names: Sequence[str], folder: Path, pace: Pace, sizes: CostSizes) -> list[Section]:
+    """The parts of these names, printed as they come."""
     subjects = [subject_of(preset, folder) for preset in PRESETS.values()]
-    parts: tuple[Callable[[], Section], ...] = (
-        lambda: inference(subjects, pace),
-        lambda: decisions(subjects, pace),
-        lambda: costs(subjects, sizes),
-    )
+    parts: dict[str, Callable[[], Section]] = {
+        "inference": lambda: inference(subjects, pace),
+        "decision": lambda: decisions(subjects, pace),
+        "costs": lambda: costs(subjects, sizes),
+    }
     sections = []
-    for part in parts:
-        sections.append(part())
+    for name in names:
+        sections.append(parts[name]())
         print(text_of(sections[-1]) + "\n", flush=True)
     return sections
 
@@ -95,6 +96,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--quick", action="store_true", help="everything once, nothing judged")
     parser.add_argument("--write", action="store_true", help="put the results into docs/arm-tables.md")
@@ -103,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"{page.measured_on()}\n", flush=True)
     pace, sizes = (QUICK_PACE, QUICK_COSTS) if asked.quick else (Pace(asked.rounds, 0.03), COSTS)
     with tempfile.TemporaryDirectory() as name:
-        sections = sections_of(Path(name), pace, sizes)
+        sections = sections_of(asked.parts, Path(name), pace, sizes)
     if asked.write:
         page.write(sections)
     if not asked.quick:

@@ -1,6 +1,7 @@
-"""Where transformers look in the decoy world: at the spike before each cue, beside windows without a spike.
+r"""Where transformers look in the decoy world: at the spike before each cue, beside windows without a spike.
 
-    abctl model train --arm transformer --preset default --world decoy --markets 1500 --seed 1 --output m1
+    abctl model train --arm transformer --preset default --world decoy --markets 1500 --epochs 24 \
+        --batch-size 192 --seed 1 --output m1
     python bench/attention.py m1 [m2 ...] [--world decoy] [--markets 40]
 
 A cue says that now is the time, the one spike before it says in which direction. For each cue with one spike

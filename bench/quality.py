@@ -22,10 +22,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from speed.found import table
+from speed.page import placed
 
 from arms.artefact import Artefact
 from arms.onnx_runtime import load
+from arms.protocol import Arm
 from arms.schema import MARKET_V1
 from arms.training import Epoch, TrainingConfig
 from cli.lab import Course, recorded_course, simulated_course, train_artefact
@@ -44,15 +47,15 @@ TEST_SEED = 7
 TEST_MARKETS = 1000
 WORLDS = {"decoy": 1500, "noise": 1500, "realistic": 1500}
 """Markets to learn from."""
-EPOCHS = 24
+EPOCHS, BATCH_SIZE = 24, 192
 GAP_CLOSED, APART, IDLE = 0.6, 0.1, 0.02
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "quality.md"
-HEAD = """# What the arms learn
-
-Made by `python bench/quality.py --recordings FOLDER --write`. Preset `default` (base 5 states, transformer
-20), behaviour cloning, 3 seeds; both arms have the same markets, settings and number of trials. The epoch is
-chosen by net PnL on markets of its own; the markets of these tables are seen once, at the end. Net of fees
-and per *assigned* market: one without a trade counts as 0.
+TITLE = "# What the arms learn\n"
+HEAD = f"""Made by `python bench/quality.py --recordings FOLDER --write`. Preset `{PRESET}` (base 5 states,
+transformer 20), behaviour cloning with at most {EPOCHS} epochs of batches of {BATCH_SIZE}, 3 seeds; both arms
+have the same markets, settings and number of trials. The epoch is chosen by net PnL on markets of its own;
+the markets of these tables are seen once, at the end. Net of fees and per *assigned* market: one without a
+trade counts as 0.
 """
 
 
@@ -128,7 +131,7 @@ def trial_of(subject: Subject, seed: int, folder: Path) -> Trial:
     lines = []
     for arm in ARMS:
         began_s = time.perf_counter()
-        config = TrainingConfig(epochs=EPOCHS, seed=seed)
+        config = TrainingConfig(epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed)
         artefact, epochs = train_artefact(
             arm, PRESET, subject.course(seed), config, folder / f"{subject.name}-{seed}-{arm}"
         )
@@ -140,9 +143,9 @@ def trial_of(subject: Subject, seed: int, folder: Path) -> Trial:
     return Trial(lines=lines, gap=gap_of(subject, seed, paired))
 
 
-def acted(arm: object, histories: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def acted(arm: Arm, histories: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The likeliest action, as it is served."""
-    return arm.act(histories, lengths).probs.argmax(axis=1)
+    return np.asarray(arm.act(histories, lengths).probs.argmax(axis=1), dtype=np.int64)
 
 
 def kept(epochs: Sequence[Epoch]) -> int:
@@ -295,7 +298,8 @@ def main() -> None:
     text = text_of(found)
     print(text)
     if asked.write:
-        PAGE.write_text(f"{HEAD}\n{text}\n")
+        page = PAGE.read_text() if PAGE.exists() else TITLE
+        PAGE.write_text(placed(page, "cloning", f"{HEAD}\n{text}"))
     sys.exit("**no**" in text)
 
 

@@ -36,8 +36,45 @@ def create(
     else:
         arms = ", ".join(created["arms"])
         say(f"experiment {created['key']}: {arms}; control {created['control']} has all units")
+        if created["gate"] != "sequential":
+            say(_plan(created))
+        if created["assignment"] == "switchback":
+            say(_blocked(created))
+        if created["mode"] == "bandit":
+            say(_played(created))
+        if created["pnl_margin_usd"]:
+            say(_margin(created))
     for warning in created.get("warnings", ()):
         note(f"(warning: {warning})")
+
+
+def _plan(created: dict[str, Any]) -> str:
+    """Fixed from the first decision on."""
+    looks = ", ".join(f"{100 * look:g}%" for look in created["looks"])
+    until = "" if created["until"] is None else f", the last one by {created['until']}"
+    kind = "at named looks" if created["gate"] == "planned" else "at named looks and in between"
+    return f"promotion is judged {kind}: {looks} of {created['plan_units']:,} units{until}"
+
+
+def _played(created: dict[str, Any]) -> str:
+    floor, every = f"{100 * created['bandit_floor']:g}%", f"{created['bandit_interval_s']:,} s"
+    return (
+        f"shares follow the arms' chances to be the best, none below {floor}, at most every {every}, while"
+        " `abctl bandit run` runs"
+    )
+
+
+def _blocked(created: dict[str, Any]) -> str:
+    whose = "a family's block" if created["block_by"] == "family" else "a block of all"
+    return (
+        f"one coin for {whose} of {created['block_s']:,} s; units that start in its first"
+        f" {created['burn_in_s']:,} s are left out"
+    )
+
+
+def _margin(created: dict[str, Any]) -> str:
+    margin = f"{created['pnl_margin_usd']:g} USD"
+    return f"net PnL may be up to {margin} a {created['unit_kind']} worse and still count as not worse"
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -48,6 +48,14 @@ class Gateway(Protocol):
         """Reinstates a version; the newest split, with `changed` and `warnings`."""
         ...
 
+    def shadow(self, key: str) -> Shape:
+        """Which arm is shadowed: `shadow` (None: none) and `warnings`."""
+        ...
+
+    def set_shadow(self, key: str, wanted: Shape) -> Shape:
+        """Changes which arm is; the same shape."""
+        ...
+
     def report(self, question: "Question") -> Shape:
         """The report, of now or of a past moment."""
         ...
@@ -88,6 +96,12 @@ class ThroughService:
 
     def restore(self, key: str, version: int, reason: str) -> Shape:
         return dict(self._call("PUT", key, "/split", {"restore": version, "reason": reason}))
+
+    def shadow(self, key: str) -> Shape:
+        return dict(self._call("GET", key, "/shadow"))
+
+    def set_shadow(self, key: str, wanted: Shape) -> Shape:
+        return dict(self._call("PUT", key, "/shadow", wanted))
 
     def report(self, question: "Question") -> Shape:
         from router.splits import rfc3339
@@ -144,6 +158,19 @@ class DirectlyOnSql:
         by = change.By(actor(), reason)
         made = change.restore(self._engine, key, version, by, self._clock, self._lead_us)
         return change.shape(self._engine, made, STARTERS)
+
+    def shadow(self, key: str) -> Shape:
+        from router import shadowing
+
+        return shadowing.told(self._engine, key, shadowing.current(self._engine, key))
+
+    def set_shadow(self, key: str, wanted: Shape) -> Shape:
+        from router import shadowing
+        from router.change import By
+
+        by = By(actor(), wanted["reason"])
+        made = shadowing.change(self._engine, key, shadowing.wanted_of(wanted), by, self._clock)
+        return shadowing.told(self._engine, key, made)
 
     def report(self, question: "Question") -> Shape:
         from router.report import report_of
@@ -235,6 +262,17 @@ class NothingYet:
             change = splits.Change(actor=actor(), reason=reason, now_us=0, lead_us=0)
             splits.restore(self._rehearse(key)[1], version, change)
         return self._founded().restore(key, version, reason)
+
+    def shadow(self, key: str) -> Shape:
+        self._known(key)
+        return self._now().shadow(key)
+
+    def set_shadow(self, key: str, wanted: Shape) -> Shape:
+        from router import shadowing
+
+        if self._made is None:
+            shadowing.checked(shadowing.wanted_of(wanted), self._rehearse(key)[0])
+        return self._founded().set_shadow(key, wanted)
 
     def report(self, question: "Question") -> Shape:
         self._known(question.key)

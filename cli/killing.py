@@ -48,8 +48,7 @@ def lift_arm(settings: "Settings", arm: str, reason: str) -> Way:
         lifted = kills.Kill(settings.experiment, arm, wall_clock_us(), actor(), reason)
         _check_place(settings)
         made = kills.lift_kill(settings.place.root, settings.experiment, arm)
-        if made.is_new:
-            kills.note_change(settings.place, lifted, "lifted")
+        kills.note_change(settings.place, lifted, "lifted")  # also for who heard of another node's kill
         return made.is_new
 
     return _changed(settings, {"arm": arm, "state": "lifted", "reason": reason}, by_file)

@@ -223,8 +223,13 @@ def recipe_of(preset: Preset, config: TrainingConfig | PpoConfig, backend: str) 
 
 def data_of(course: Course, episodes: Sequence[Episode]) -> dict[str, str]:
     """Which data decides them: what is learned from, and what chooses the best epoch."""
+    return {"data": digest_of(episodes), "judging data": judging_of(course)}
+
+
+def judging_of(course: Course) -> str:
+    """32 hex digits of the markets that choose the best epoch."""
     judges = "".join(tape.digest for tape in course.judges).encode()
-    return {"data": digest_of(episodes), "judging data": hashlib.blake2b(judges, digest_size=16).hexdigest()}
+    return hashlib.blake2b(judges, digest_size=16).hexdigest()
 
 
 def markets_of(course: Course) -> str:

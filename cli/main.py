@@ -9,6 +9,7 @@ import typer
 from cli import (
     aa,
     arm,
+    bandit,
     data,
     db,
     demo,
@@ -20,6 +21,7 @@ from cli import (
     ope,
     power,
     report,
+    rollout,
     serve,
     split,
     status,
@@ -48,6 +50,8 @@ app.command("import")(import_log.import_log)
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.add_typer(split.app, name="split")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(bandit.app, name="bandit")
 app.add_typer(experiment.app, name="experiment")
 app.add_typer(arm.app, name="arm")
 app.add_typer(model.app, name="model")

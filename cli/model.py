@@ -150,7 +150,9 @@ def _row(entry: "ModelEntry", aliases: list[str]) -> list[object]:
 
 @app.command()
 def promote(
-    model: Annotated[str, typer.Argument(help="Id of a registered model, its beginning, or ARM@ALIAS.")],
+    model: Annotated[
+        str, typer.Argument(help="Id of a registered model, 4 or more of its first characters, or ARM@ALIAS.")
+    ],
     arm: Annotated[str | None, typer.Option(help="Arm that it must be a model of.")] = None,
     alias: Annotated[str, typer.Option(help="champion serves; challenger is only named.")] = "champion",
     reason: ReasonOption = "",

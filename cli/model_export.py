@@ -44,20 +44,22 @@ def export(
     """
     from arms.remote_folder import is_url, put
     from cli.settings import read_settings
+    from cli.staging import ended_in_order, staged_beside
     from cli.terminal import print_json, say
 
     write = _writer(to)
     settings = read_settings(data_dir=data_dir)
-    if is_url(output):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "model"
-            described = _written(settings, source, to, write, folder)
-            put(folder, output)
-    else:
-        check_free(Path(output))
-        with _beside(Path(output)) as folder:
-            described = _written(settings, source, to, write, folder)
-            _move(folder, Path(output))
+    with ended_in_order():
+        if is_url(output):
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place) / "model"
+                described = _written(settings, source, to, write, folder)
+                put(folder, output)
+        else:
+            check_free(Path(output))
+            with staged_beside(Path(output)) as folder:
+                described = _written(settings, source, to, write, folder)
+                _move(folder, Path(output))
     if as_json:
         print_json(_facts(described, output))
         return
@@ -140,14 +142,6 @@ def check_free(output: Path) -> None:
             )
     elif output.exists() or output.is_symlink():
         raise Refused(f"{output} is no folder: give an empty or a new one")
-
-
-@contextmanager
-def _beside(output: Path) -> Generator[Path]:
-    """A folder yet to be made on the same disk, as near as there are folders; it is gone afterwards."""
-    near = next(parent for parent in output.absolute().parents if parent.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".abctl-export-", dir=near) as place:
-        yield Path(place) / "model"
 
 
 def _move(folder: Path, output: Path) -> None:

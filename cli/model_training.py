@@ -33,7 +33,7 @@ MarketsOption = Annotated[
 EpochsOption = Annotated[int, typer.Option(min=1, max=10_000, help="How often to go through them.")]
 BatchSizeOption = Annotated[
     int | None,
-    typer.Option(min=1, max=100_000, help="Windows per step. [default: 192, of ppo 1024]"),
+    typer.Option(min=1, max=100_000, help="Windows per step. [default: 64, of ppo 1024]"),
 ]
 RateOption = Annotated[
     float | None, typer.Option(help="Highest learning rate, above 0. [default: 0.002, of ppo 0.0003]")
@@ -66,7 +66,7 @@ def train(
     data: DataOption = None,
     market: MarketOption = None,
     markets: MarketsOption = None,
-    epochs: EpochsOption = 40,
+    epochs: EpochsOption = 100,
     batch_size: BatchSizeOption = None,
     learning_rate: RateOption = None,
     dropout: DropoutOption = None,
@@ -84,8 +84,8 @@ def train(
 
     Beside OUTPUT, the folder OUTPUT.training holds training.log (a line per epoch, for `tail -f`),
     TensorBoard events, and until the model is written a checkpoint of the last whole epoch. After Ctrl-C, a
-    kill or a power cut the same command goes on from there and gives the same model to the bit; ppo alone
-    begins anew. A model that OUTPUT holds is replaced once another one is whole.
+    kill or a power cut the same command goes on from there and gives the same model to the bit. A model that
+    OUTPUT holds is replaced once another one is whole.
 
     Example: abctl model train --arm base --output models/base --epochs 5
     """
@@ -98,13 +98,7 @@ def train(
 
     _check_where(output, port, dashboard)
     place = Place(output)
-    check_fits(
-        method,
-        has_start=start is not None,
-        has_dropout=dropout is not None,
-        has_checkpoint=resume and place.checkpoint.exists(),
-        finish=finish,
-    )
+    check_fits(method, has_start=start is not None, has_dropout=dropout is not None)
     _check_place(place, resume, finish)
     settings = read_settings(data_dir=data_dir)
     if register:

@@ -19,8 +19,8 @@ from cli.lab import (
     Course,
     backend_of,
     check_windows,
-    data_of,
     judged_by,
+    judging_of,
     markets_of,
     put_in_place,
     recipe_of,
@@ -108,4 +108,4 @@ def made_of(
 ) -> dict[str, str]:
     """Everything that decides the weights."""
     recipe = {**recipe_of(preset, config, backend), **facts_of(method)}
-    return {**recipe, "data": digest_of(played), "judging data": data_of(course, ())["judging data"]}
+    return {**recipe, "data": digest_of(played), "judging data": judging_of(course)}

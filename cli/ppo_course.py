@@ -1,18 +1,29 @@
 """Online training in the simulator put together: what is played, what judges, what is exported."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from arms.artefact import Artefact, Trained, markets_in
+from arms.checkpoint import Checkpoint
 from arms.environment import Environment
 from arms.epochs import UNWATCHED, Fitted, Watch
-from arms.errors import ArtefactError, TrainingError
-from arms.ppo import PpoConfig
+from arms.errors import ArtefactError
+from arms.ppo import PpoConfig, PpoEpoch
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
 from arms.training import Epoch, Evaluate
-from cli.lab import Course, backend_of, judged_by, markets_of, put_in_place, recipe_of, with_lineage
+from cli.lab import (
+    Course,
+    backend_of,
+    judged_by,
+    judging_of,
+    markets_of,
+    put_in_place,
+    recipe_of,
+    with_lineage,
+)
 from market.vector_env import VectorEnv
 
 PLACES = 64
@@ -31,11 +42,15 @@ def train_ppo(
     watch: Watch = UNWATCHED,
     backend: str = "torch",
     start: Artefact | None = None,
+    *,
+    checkpoint_at: Path | None = None,
 ) -> tuple[Artefact, tuple[Epoch, ...]]:
     """PPO of one arm on the course's lessons, and its artefact; `start` is a model of the same kind and
     preset whose weights it begins with.
 
-    Raises TrainingError when a loss is not finite; the best model until then has been written to the folder.
+    With `checkpoint_at` every epoch is kept in that file and the training goes on from it; it is deleted once
+    the artefact is written. Raises TrainingError when a loss is not finite; the checkpoint then holds the
+    best weights until there.
     """
     preset = preset_of(kind, preset_name)
     if start is not None and (start.kind, start.preset) != (kind, preset_name):
@@ -44,20 +59,21 @@ def train_ppo(
             "choose the arm and preset of the model"
         )
     environment = VectorEnv(course.lessons, PLACES, preset.window, config.seed)
-
-    fitted = improve_of(backend)(environment, preset, config, judged_by(course, preset), watch, start)
     recipe = recipe_of(preset, config, backend) | {"start": "none" if start is None else start.id}
+    checkpoint = None
+    if checkpoint_at is not None:
+        data = {"data": environment.digest, "judging data": judging_of(course)}
+        checkpoint = Checkpoint(checkpoint_at, {"method": "ppo", **recipe, **data}, PpoEpoch)
+
+    watch = replace(watch, checkpoint=checkpoint)
+    fitted = improve_of(backend)(environment, preset, config, judged_by(course, preset), watch, start)
     trained = with_lineage(fitted.trained, _met(course, start), recipe)
-    if fitted.stopped and not trained.epochs:
-        raise TrainingError(f"{fitted.stopped}; no epoch was better than the start, so nothing is written")
     artefact = put_in_place(
         folder,
         lambda place: backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, place),
     )
-    if fitted.stopped:
-        raise TrainingError(
-            f"{fitted.stopped}; the best model until then, of epoch {trained.epochs}, is in {folder}"
-        )
+    if checkpoint is not None:
+        checkpoint.remove()
     return artefact, fitted.epochs
 
 

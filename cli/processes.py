@@ -19,10 +19,13 @@ from typing import Literal
 import msgspec
 
 from cli.log_lines import log_to_stderr
+from cli.metrics_room import share_metrics
 
 DEATH_GRACE_S = 1.0
 """How long a child may still answer after its supervisor has died."""
 WORDS_BYTES = 512
+STEWARD_NICE = 10
+"""How far a look gives way to decisions where the machine has too little to do both."""
 _NEW_OBJECTS = 20_000
 """More objects than this must be new before a worker looks for garbage."""
 GO = b"go\n"
@@ -51,6 +54,9 @@ class ProcessConfig(msgspec.Struct, frozen=True, kw_only=True):
     is_local: bool
     listen_fd: int
     life_fd: int
+    rollout_every_s: float = 60.0
+    webhook_url: str = ""
+    webhook_secret: str = ""
     words_fd: int = -1
 
 
@@ -74,6 +80,11 @@ def worker() -> None:
 def shipper() -> None:
     """Carries this node's journals to the stream, and the stream to SQL."""
     _run(_carry)
+
+
+def steward() -> None:
+    """Looks after open rollouts, and tells a webhook of them."""
+    _run(_attend)
 
 
 def _run(work: Callable[[ProcessConfig], None]) -> None:
@@ -103,7 +114,7 @@ def _await_go() -> None:
 
 
 def _serve_http(config: ProcessConfig) -> None:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = config.metrics_dir
+    share_metrics(Path(config.metrics_dir))
     import uvicorn
 
     from cli.draining import DrainingServer
@@ -115,6 +126,7 @@ def _serve_http(config: ProcessConfig) -> None:
     from store.bindings import RedisFirstSight
     from store.clock import wall_clock_us
     from store.data_dir import DataDir
+    from store.lives import RedisLives
     from store.sql import open_engine
 
     _await_go()
@@ -133,6 +145,7 @@ def _serve_http(config: ProcessConfig) -> None:
         open_engine(config.sql_url),
         RedisFirstSight(config.redis_url),
         wall_clock_us,
+        RedisLives(config.redis_url),
     )
 
     def say_whether_ready() -> None:
@@ -168,7 +181,7 @@ def _calm_collector() -> None:
 
 
 def _carry(config: ProcessConfig) -> None:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = config.metrics_dir
+    share_metrics(Path(config.metrics_dir))
     from cli.carrier import Carrier
     from store.clock import wall_clock_us
     from store.data_dir import DataDir
@@ -181,3 +194,11 @@ def _carry(config: ProcessConfig) -> None:
         signal.signal(number, lambda *_: carrier.stop())
     _calm_collector()
     carrier.run()
+
+
+def _attend(config: ProcessConfig) -> None:
+    os.nice(STEWARD_NICE)
+    from cli.stewarding import attend
+
+    _await_go()
+    attend(config)

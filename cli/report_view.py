@@ -1,7 +1,7 @@
 """The report on a terminal, from its JSON shape: the verdict first, what is not evidence last."""
 
 from cli.terminal import Table, paragraph, say, show
-from router import report_tables
+from router import report_gates, report_tables
 from router.report_tables import Grid, Shape
 
 _STYLES = {"better": "bold green", "worse": "bold red"}
@@ -16,7 +16,10 @@ def show_report(report: Shape) -> None:
     say("")
     _show(report_tables.effect_table(report))
     paragraph(report["estimand"], "dim")
-    for grid in (*report_tables.tables(report), report_tables.stages_table(report)):
+    for line in report_gates.gate_lines(report):
+        paragraph(line)
+    grids = (*report_tables.tables(report), report_tables.stages_table(report))
+    for grid in (*report_gates.gate_tables(report), *grids):
         say("")
         _show(grid)
     say("")

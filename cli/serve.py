@@ -44,7 +44,7 @@ def serve(
         typer.Option("--json", help="Tell every event on stdout as a line of JSON: ready, stopping, ..."),
     ] = False,
 ) -> None:
-    """Run the service: HTTP workers, the private Valkey and the shipper to SQL.
+    """Run the service: HTTP workers, the private Valkey, the shipper to SQL, and looks at open rollouts.
 
     Example: abctl serve --port 8711 --data-dir .abctl
 
@@ -58,10 +58,12 @@ def serve(
     interruption.listen()
     from cli.log_lines import log_to_stderr
     from cli.settings import read_settings
+    from cli.webhook_settings import check_webhook
 
     log_to_stderr()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = read_settings(port=port, host=host, workers=workers, data_dir=data_dir)
+    check_webhook(settings)
     tell = tell_programs if as_json else tell_people
     with prepared(settings, tell) as (supervisor, url):
         supervisor.start()
@@ -187,11 +189,12 @@ def _prepare_database(settings: "Settings", listener: "socket") -> None:
         note(warning)
 
 
-def _children(settings: "Settings", listener: "socket", life_fd: int) -> "tuple[list[Child], Child]":
-    """The workers, and the shipper."""
+def _children(settings: "Settings", listener: "socket", life_fd: int) -> "tuple[list[Child], Child, Child]":
+    """The workers, the shipper and the steward."""
     from cli.child import Child
     from cli.entrance import is_local
     from cli.processes import ProcessConfig
+    from cli.webhook_settings import webhook_secret_of
     from store.pepper import pepper_of
     from store.valkey import private_url
 
@@ -214,9 +217,13 @@ def _children(settings: "Settings", listener: "socket", life_fd: int) -> "tuple[
         is_local=is_local(listener),
         listen_fd=listener.fileno(),
         life_fd=life_fd,
+        rollout_every_s=settings.rollout_every_s,
+        webhook_url=settings.webhook_url,
+        webhook_secret=webhook_secret_of(settings),
     )
     workers = [Child("worker", config, (listener.fileno(), life_fd)) for _ in range(settings.workers)]
-    return workers, Child("shipper", config, (life_fd,))
+    shipper, steward = (Child(role, config, (life_fd,)) for role in ("shipper", "steward"))
+    return workers, shipper, steward
 
 
 def _life(stack: ExitStack) -> int:

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     decisions_at_once: int = Field(default=256, ge=1, le=10_000)
     overload: Literal["refuse", "control"] = "refuse"
     arm_timeout_ms: float = Field(default=100, ge=1, le=60_000, allow_inf_nan=False)
+    rollout_every_s: float = Field(default=60, ge=1, le=86_400, allow_inf_nan=False)
+    webhook_url: str = Field(default="", repr=False)
+    webhook_secret: str = Field(default="", repr=False)
+    webhook_secret_file: Path | None = None
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cli import split_shadow
 from cli.asked import Asked, with_asked
 from cli.options import ReasonOption, WaitOption
 
@@ -28,13 +29,17 @@ def show(asked: Asked) -> None:
     Example: abctl split show
     """
     from cli.gateway import gateway
-    from cli.terminal import note
+    from cli.split_shadow import sentence
+    from cli.terminal import note, say
 
     settings = asked.settings()
     with gateway(settings) as facts:
         split = facts.split(settings.experiment)
+        shadow = facts.shadow(settings.experiment)["shadow"]
         where = facts.where
-    _print(split, asked.as_json)
+    _print({**split, "shadow": shadow} if asked.as_json else split, asked.as_json)
+    if shadow is not None and not asked.as_json:
+        say(sentence(shadow))
     note(f"({where})")
 
 
@@ -162,9 +167,12 @@ def lift(
     settings = asked.settings()
     way = lift_arm(settings, arm, reason)
     again = f"{arm} may serve again in {settings.experiment}"
-    never = f"{arm} was not killed in {settings.experiment}: nothing is changed"
+    never = f"{arm} was not killed in {settings.experiment}; other services are told all the same"
     shape = _kill_shape(settings.experiment, arm, "lifted", way)
     _told(again if way.is_new else never, way.where, shape, asked.as_json)
+
+
+app.command()(split_shadow.shadow)
 
 
 def _kill_shape(experiment: str, arm: str, state: str, way: "Way") -> Shape:

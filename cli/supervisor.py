@@ -21,12 +21,16 @@ _LOG = logging.getLogger("abctl.serve")
 
 @dataclass(slots=True)
 class Supervisor:
-    """The processes of one service. tell: where its events go."""
+    """The processes of one service. tell: where its events go.
+
+    The steward begins when the service answers, and nothing waits for it.
+    """
 
     listener: socket.socket
     valkey: PrivateValkey | None
     workers: list[Child]
     shipper: Child
+    steward: Child
     tell: Tell
     hangups: Hangups = field(default_factory=Hangups)
     is_stopping: bool = False
@@ -45,8 +49,10 @@ class Supervisor:
 
     def run(self) -> None:
         """Tends the children until TERM or INT."""
+        self.steward.go()
         while not self.is_stopping:
             self.tend()
+            self.steward.tend(time.monotonic())
             self._roll_on()
             self.hangups.look(time.monotonic())
             time.sleep(TEND_INTERVAL_S)
@@ -74,12 +80,14 @@ class Supervisor:
     def stop(self) -> None:
         """Refuses new requests, answers those in flight, carries the journals to SQL, ends all children."""
         self.listener.close()
+        self.steward.ask_to_end(time.monotonic())
         workers = [*self.workers, *(self._roll.guests if self._roll else ())]
         for worker in workers:
             worker.ask_to_end(time.monotonic())
         for worker in workers:
             worker.end()
         self.shipper.end()
+        self.steward.end()
 
     def _roll_on(self) -> None:
         now_s = time.monotonic()
@@ -95,12 +103,13 @@ class Supervisor:
             self.tell(Event("restarting", "abctl replaces its workers, one by one", facts))
 
     def _finish(self, roll: Roll, now_s: float) -> None:
-        """The shipper goes last: what it has not carried yet waits in the journals."""
+        """The shipper goes last: what it has not carried yet waits in the journals. So does the steward."""
         if roll.failure:
             said = f"abctl keeps the workers it has: the new one failed: {roll.failure}"
             self.tell(Event("restart_abandoned", said, {"replaced": roll.place, "reason": roll.failure}))
             return
         self.shipper.ask_to_end(now_s)
+        self.steward.ask_to_end(now_s)
         seconds = round(now_s - roll.began_s, 1)
         facts = {"workers": roll.place, "seconds": seconds}
         self.tell(Event("restarted", f"abctl has replaced its workers in {seconds} s", facts))

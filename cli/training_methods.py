@@ -19,7 +19,7 @@ from cli.training_run import Job, Make, by_cloning
 class Usual:
     """What a method takes where the user says nothing."""
 
-    batch_size: int = TrainingConfig().batch_size
+    batch_size: int = 64
     learning_rate: float = TrainingConfig().learning_rate
 
 
@@ -46,21 +46,12 @@ def config_of(
     )
 
 
-def check_fits(
-    method: str, *, has_start: bool, has_dropout: bool, has_checkpoint: bool, finish: bool
-) -> None:
+def check_fits(method: str, *, has_start: bool, has_dropout: bool) -> None:
     """Options that the method would only ignore are refused."""
     if has_start and method != "ppo":
         raise Refused(f"--start is for ppo: {method} learns from nothing, so leave it out")
     if has_dropout and method == "ppo":
         raise Refused("ppo uses no dropout, whose noise it would take for the policy's: leave --dropout out")
-    if has_checkpoint and method == "ppo":
-        raise Refused(
-            "OUTPUT.training keeps the checkpoint of a training by another method: end that one first, or"
-            " give --no-resume to throw it away"
-        )
-    if finish and method == "ppo":
-        raise Refused("ppo keeps no checkpoint, so there is nothing to --finish: leave it out")
 
 
 def maker_of(method: str, start: Artefact | None) -> Make:
@@ -91,5 +82,8 @@ def _online(start: Artefact | None, job: Job, course: Course, watch: Watch) -> A
     config = PpoConfig(
         epochs=asked.epochs, batch_size=asked.batch_size, learning_rate=asked.learning_rate, seed=asked.seed
     )
-    artefact, _ = train_ppo(job.arm, job.preset, course, config, job.place.output, watch, job.backend, start)
+    artefact, _ = train_ppo(
+        job.arm, job.preset, course, config, job.place.output, watch, job.backend, start,
+        checkpoint_at=job.place.checkpoint,
+    )  # fmt: skip
     return artefact

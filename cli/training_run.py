@@ -65,8 +65,8 @@ class Job:
 
 
 Make = Callable[[Job, Course, Watch], Artefact]
-"""A method of training. It calls the watch's `begun` first and `progress` after every epoch; one that can go
-on keeps its checkpoint in the job's place and deletes it once the artefact is written."""
+"""A method of training. It calls the watch's `begun` first and `progress` after every epoch, keeps its
+checkpoint in the job's place and deletes it once the artefact is written."""
 
 
 class Onlooker(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 from abctl_client.client import Client
 from abctl_client.ids import RANDOM_BYTES, decision_id
-from abctl_client.messages import MarketOutcome, TradeOutcome
+from abctl_client.messages import DecideOptions, MarketOutcome, Quote, TradeOutcome
 
 from arms.fills import MICRO, UP
 from market.session import MarketResult, Session, Trade
@@ -44,12 +44,16 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BotConfig:
-    """name: the bot in every request. run: told apart from other runs of the same markets."""
+    """name: the bot in every request. run: told apart from other runs of the same markets.
+
+    sends_quotes: the book and the tape's own time with every decision, for a shadow arm.
+    """
 
     name: str
     run: str
     markets_at_once: int = 16
     history_rows: int = HISTORY_ROWS
+    sends_quotes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +110,25 @@ class Bot:
             now_ms = self._chance.now_ms()
             ids.append(decision_id(now_ms, self._chance.random_bytes(RANDOM_BYTES)))
             history.append(msgspec.Raw(_ENCODE(session.state().tolist())))
-            session.step(await self._ask(unit, ids[-1], started_at_ms, list(history)))
+            more = quoted(tape, session.tick, started_at_ms) if self._config.sends_quotes else DecideOptions()
+            session.step(await self._ask(unit, ids[-1], started_at_ms, list(history), more))
             if len(session.trades) > reported:
                 closed = session.trades[reported:]
                 self._outbox.put([trade_outcome(t, ids[t.decided_tick], now_ms) for t in closed])
                 reported = len(session.trades)
         result = session.result()
-        self._outbox.put([market_outcome(result, unit, self._config.name, self._chance.now_ms())])
+        outcome = market_outcome(result, unit, self._config.name, self._chance.now_ms())
+        self._outbox.put([msgspec.structs.replace(outcome, winner="up" if tape.up_won else "down")])
         self._ledger.played.append(result)
 
-    async def _ask(self, unit: str, asked_id: str, started_at_ms: int, history: list[msgspec.Raw]) -> int:
+    async def _ask(
+        self, unit: str, asked_id: str, started_at_ms: int, history: list[msgspec.Raw], more: DecideOptions
+    ) -> int:
         """The action's number. Every row was encoded once, when its tick came."""
         self._ledger.sent[asked_id] = unit
-        decision = await self._client.decide(
-            unit, history, started_at=started_at_ms, bot=self._config.name, decision_id=asked_id
-        )
+        own = DecideOptions(started_at=started_at_ms, bot=self._config.name, decision_id=asked_id)
+        own.update(more)
+        decision = await self._client.decide(unit, history, **own)
         self._ledger.answered[asked_id] = decision.arm
         return ACTION_NUMBERS[decision.action]
 
@@ -156,6 +164,17 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     """What went wrong first, without the groups around it."""
     first = failures.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def quoted(tape: Tape, tick: int, started_at_ms: int) -> DecideOptions:
+    """The book of a tick, and when it was if the tape had started then. No size tells of DOWN's depth."""
+    bid, ask, down_bid, down_ask = (tape.prices[tick] / MICRO).tolist()
+    bid_size, ask_size = (tape.depths[tick, :2] / MICRO).tolist()
+    quote = Quote(
+        bid=bid, ask=ask, bid_size=bid_size, ask_size=ask_size, down_bid=down_bid, down_ask=down_ask
+    )
+    since_ms = int(tape.tick_us[tick] - tape.tick_us[0]) // 1000
+    return DecideOptions(quote=quote, as_of=started_at_ms + since_ms)
 
 
 def trade_outcome(trade: Trade, opened_by: str, now_ms: int) -> TradeOutcome:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from arms.fills import MICRO, TradingRules
 from arms.schema import MARKET_V1
-from market.features import up_mid
+from market.looking_back import up_mid
 from market.session import MarketResult, Session
 from market.tape import Tape
 

@@ -27,15 +27,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.schema import MARKET_V1
+from market.looking_back import (
+    Floats,
+    Flow,
+    Ints,
+    Quotes,
+    Reference,
+    flow_of,
+    quotes_of,
+    reference_of,
+    trades_of,
+)
 from market.tape import SESSION_FILLS
 
-MICRO = 1_000_000
-SECOND_US = 1_000_000
-FLOW_HALF_LIFE_S = 395.0
-LARGE_DECAY_PER_S = 0.7 ** (1 / 60)
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+MINUTES = (1, 5, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +60,41 @@ class Feed:
 NO_FEED = Feed()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What n ticks know of themselves and of the ticks before them, look-back done; None = lacking.
+
+    best_sizes: float64[n,2]. trades: float64[n], of the last 10 s.
+    """
+
+    quotes: Quotes
+    best_sizes: Floats | None = None
+    reference: Reference | None = None
+    flow: Flow | None = None
+    trades: Floats | None = None
+
+
 def features_of(
     tick_us: Ints, prices: Ints, depths: Ints, feed: Feed = NO_FEED
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """float32[T,F], 0 in the columns that a session fills, and the mask bool[F] of what the source knows."""
-    columns = _from_quotes(tick_us, prices, depths) | _from_feed(tick_us, feed)
-    features = np.zeros((len(tick_us), MARKET_V1.width))
-    mask = np.isin(np.arange(MARKET_V1.width), SESSION_FILLS)
+    reference, flow, trades = feed.reference_usd, feed.flow_usd, feed.trade_count
+    return features_seen(
+        Seen(
+            quotes_of(tick_us, prices, depths),
+            feed.best_sizes,
+            None if reference is None else reference_of(tick_us, reference),
+            None if flow is None else flow_of(tick_us, flow),
+            None if trades is None else trades_of(tick_us, trades),
+        )
+    )
+
+
+def features_seen(seen: Seen) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """See `features_of`: the formulas alone, of any number of ticks, each by itself."""
+    columns = _columns(seen)
+    features = np.zeros((len(seen.quotes.mid), MARKET_V1.width))
+    mask = _IS_FILLED.copy()
     for i, name in enumerate(MARKET_V1.names):
         if name in columns:
             features[:, i] = columns[name]
@@ -69,120 +102,53 @@ def features_of(
     return np.clip(features, MARKET_V1.low, MARKET_V1.high).astype(np.float32), mask
 
 
-def up_mid(prices: Ints) -> Floats:
-    """UP mid in USD per tick: both sides quoted, else carried forward; 0.5 before the first."""
-    bid, ask = prices[:, 0], prices[:, 1]
-    return _carried(np.where((bid > 0) & (ask > 0), (bid + ask) / (2 * MICRO), np.nan), 0.5)
+_IS_FILLED = np.isin(np.arange(MARKET_V1.width), SESSION_FILLS)
 
 
-def _from_quotes(tick_us: Ints, prices: Ints, depths: Ints) -> dict[str, Floats]:
-    mid = up_mid(prices)
-    quoted = (prices[:, 0] > 0) & (prices[:, 1] > 0)
-    spread = _carried(np.where(quoted, (prices[:, 1] - prices[:, 0]) / MICRO, np.nan), 0.0)
-    imbalance = _imbalance(depths[:, 0].astype(np.float64), depths[:, 1].astype(np.float64))
-    short = _rolling_std(mid, 30)
-    return {
-        **{name: change / 4 for name, change in _changes(tick_us, _logit(mid)).items()},
-        "ob_imbalance_l1": imbalance,
-        "ob_imbalance_l5": imbalance,
-        "spread_pct": 20 * spread / np.maximum(0.01, mid),
-        "vol_5m": 20 * short,
-        "vol_expansion": _ratio(short, _rolling_std(mid, 120)),
-    }
-
-
-def _from_feed(tick_us: Ints, feed: Feed) -> dict[str, Floats]:
-    columns: dict[str, Floats] = {}
-    if feed.reference_usd is not None:
-        columns |= _from_reference(tick_us, feed.reference_usd)
-    if feed.best_sizes is not None:
-        columns["ob_imbalance_l1"] = _imbalance(feed.best_sizes[:, 0], feed.best_sizes[:, 1])
-    if feed.flow_usd is not None:
-        columns |= _from_flow(tick_us, feed.flow_usd)
-    if feed.trade_count is not None:
-        columns["trade_intensity"] = _window_sums(tick_us, feed.trade_count, 10 * SECOND_US) / 100
+def _columns(seen: Seen) -> dict[str, Floats]:
+    columns = _from_quotes(seen.quotes)
+    if seen.reference is not None:
+        columns |= _from_reference(seen.reference)
+    if seen.best_sizes is not None:
+        columns["ob_imbalance_l1"] = _imbalance(seen.best_sizes[:, 0], seen.best_sizes[:, 1])
+    if seen.flow is not None:
+        columns |= _from_flow(seen.flow)
+    if seen.trades is not None:
+        columns["trade_intensity"] = seen.trades / 100
     return columns
 
 
-def _from_reference(tick_us: Ints, reference_usd: Floats) -> dict[str, Floats]:
-    log_price = np.log(reference_usd)
-    hour = np.expm1(log_price - log_price[_ticks_ago(tick_us, 3600 * SECOND_US)])
-    per_tick = np.diff(log_price, prepend=log_price[0])
-    hourly_std = np.sqrt(_window_sums(tick_us, per_tick**2, 3600 * SECOND_US))
+def _from_quotes(quotes: Quotes) -> dict[str, Floats]:
+    imbalance = _imbalance(quotes.bid_depth, quotes.ask_depth)
     return {
-        **{name: 50 * np.expm1(change) for name, change in _changes(tick_us, log_price).items()},
-        "vol_regime": (hourly_std > 0.01).astype(np.float64),
+        **_returns(quotes.changes / 4),
+        "ob_imbalance_l1": imbalance,
+        "ob_imbalance_l5": imbalance,
+        "spread_pct": 20 * quotes.spread / np.maximum(0.01, quotes.mid),
+        "vol_5m": 20 * quotes.short_std,
+        "vol_expansion": _ratio(quotes.short_std, quotes.long_std) - 1,
+    }
+
+
+def _from_reference(reference: Reference) -> dict[str, Floats]:
+    hour = np.expm1(reference.hour_change)
+    return {
+        **_returns(50 * np.expm1(reference.changes)),
+        "vol_regime": (np.sqrt(reference.hour_squares) > 0.01).astype(np.float64),
         "trend_regime": (np.abs(hour) > 0.005).astype(np.float64),
     }
 
 
-def _from_flow(tick_us: Ints, flow_usd: Floats) -> dict[str, Floats]:
-    bought, sold = flow_usd[:, 0], flow_usd[:, 1]
-    gap_s = np.diff(tick_us, prepend=tick_us[0]) / SECOND_US
-    kept = _decayed(np.stack((bought, sold), axis=1), 0.5 ** (gap_s / FLOW_HALF_LIFE_S))
-    traded = bought + sold
-    large = (traded > 3 * _past_median(traded)) & (traded > 0)
+def _from_flow(flow: Flow) -> dict[str, Floats]:
     return {
-        "trade_flow": _imbalance(kept[:, 0], kept[:, 1]),
-        "cvd_accel": 10 * (bought - sold) / 1e6,
-        "large_trade_flag": _latched(large, LARGE_DECAY_PER_S**gap_s),
+        "trade_flow": _imbalance(flow.kept_bought, flow.kept_sold),
+        "cvd_accel": 10 * (flow.bought - flow.sold) / 1e6,
+        "large_trade_flag": flow.flag,
     }
 
 
-def _changes(tick_us: Ints, level: Floats) -> dict[str, Floats]:
-    return {
-        f"returns_{minutes}m": level - level[_ticks_ago(tick_us, minutes * 60 * SECOND_US)]
-        for minutes in (1, 5, 10)
-    }
-
-
-def _ticks_ago(tick_us: Ints, span_us: int) -> Ints:
-    """The last tick at least `span_us` before each tick, or the first tick of the market."""
-    return np.maximum(np.searchsorted(tick_us, tick_us - span_us, side="right") - 1, 0).astype(np.int64)
-
-
-def _window_sums(tick_us: Ints, values: Floats, span_us: int) -> Floats:
-    """Sum over the ticks in (t - span, t]."""
-    total = np.concatenate(([0.0], np.cumsum(values)))
-    first = np.searchsorted(tick_us, tick_us - span_us, side="right")
-    return np.asarray(total[np.arange(1, len(total))] - total[first], dtype=np.float64)
-
-
-def _rolling_std(values: Floats, window: int) -> Floats:
-    """Population standard deviation of up to `window` newest values; 0 at the first tick."""
-    starts = np.maximum(np.arange(len(values)) + 1 - window, 0)
-    stops = np.arange(1, len(values) + 1)
-    centred = values - values[0]
-    sums, squares = (np.concatenate(([0.0], np.cumsum(x))) for x in (centred, centred**2))
-    count = stops - starts
-    mean = (sums[stops] - sums[starts]) / count
-    variance = (squares[stops] - squares[starts]) / count - mean**2
-    return np.sqrt(np.where(variance > 1e-12, variance, 0.0))
-
-
-def _carried(values: Floats, first: float) -> Floats:
-    """NaN replaced by the last number before it, `first` where there is none."""
-    last = np.maximum.accumulate(np.where(np.isnan(values), -1, np.arange(len(values))))
-    return np.where(last >= 0, values[np.maximum(last, 0)], first)
-
-
-def _decayed(values: Floats, keep: Floats) -> Floats:
-    kept = values.copy()
-    for t in range(1, len(kept)):
-        kept[t] += keep[t] * kept[t - 1]
-    return kept
-
-
-def _latched(events: NDArray[np.bool_], keep: Floats) -> Floats:
-    level = events.astype(np.float64)
-    for t in range(1, len(level)):
-        level[t] = max(level[t], keep[t] * level[t - 1])
-    return level
-
-
-def _past_median(values: Floats) -> Floats:
-    """Median of up to 100 ticks before each tick, that tick excluded; infinite at the first."""
-    return np.array([np.median(values[max(0, t - 100) : t]) if t else np.inf for t in range(len(values))])
+def _returns(changes: Floats) -> dict[str, Floats]:
+    return {f"returns_{minutes}m": change for minutes, change in zip(MINUTES, changes, strict=True)}
 
 
 def _imbalance(bid: Floats, ask: Floats) -> Floats:
@@ -191,9 +157,4 @@ def _imbalance(bid: Floats, ask: Floats) -> Floats:
 
 
 def _ratio(short: Floats, long: Floats) -> Floats:
-    return np.divide(short, long, out=np.ones_like(short), where=long > 0) - 1
-
-
-def _logit(mid: Floats) -> Floats:
-    bounded = np.clip(mid, 0.001, 0.999)
-    return np.asarray(np.log(bounded / (1 - bounded)), dtype=np.float64)
+    return np.divide(short, long, out=np.ones_like(short), where=long > 0)

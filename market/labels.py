@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from arms.episodes import Episode
 from arms.fills import BUY, DOWN, HOLD, MICRO, SELL, UP, FeeSchedule, Side, TradingRules
-from market.session import PNL_SCALE_MICRO, REMAINING_SCALE_US, fill_ticks
+from arms.paper import PNL_SCALE_MICRO
+from market.session import REMAINING_SCALE_US, fill_ticks
 from market.tape import EXOGENOUS, HAS_POSITION, POSITION_PNL, POSITION_SIDE, TIME_REMAINING, Tape
 
 Floats = NDArray[np.float64]

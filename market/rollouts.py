@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arms.fills import BUY, MICRO, SELL, TradingRules
+from arms.paper import PNL_SCALE_MICRO
 from arms.trajectories import Trajectory
 from market.errors import TapeError
 from market.labels import EVENTFUL, ExitRule
-from market.session import PNL_SCALE_MICRO, Session, fill_ticks
+from market.session import Session, fill_ticks
 from market.tape import EXOGENOUS, HAS_POSITION, POSITION_PNL, POSITION_SIDE, Tape
 
 PNL_SCALE_USD: Final = PNL_SCALE_MICRO / MICRO

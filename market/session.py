@@ -29,10 +29,10 @@ from arms.fills import (
     order_of,
     settle,
 )
+from arms.paper import PNL_SCALE_MICRO
 from market.errors import SessionError
 from market.tape import HAS_POSITION, POSITION_PNL, POSITION_SIDE, TIME_REMAINING, Tape
 
-PNL_SCALE_MICRO = 50 * MICRO
 REMAINING_SCALE_US = 900 * MICRO
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from router.before import known_before
 from router.question import Question
 from router.report_rows import rows_of
 from router.report_shape import design_of
 from router.splits import rfc3339
-from stats.design import Design, History
+from stats.design import Design
 from stats.effect import Pair, effect
 from stats.metric_effect import pair_of
 from stats.permuted import METHODS, Log, calls, dealt, even_looks, planted, rate_of
@@ -53,7 +54,7 @@ def proved(
     design, units = design_of(rows.found), rows.judged.units
     metric = proof.metric or design.metric
     log, how = _log(design, units, metric, proof.looks)
-    pair = pair_of(design, metric, log.scores, History())
+    pair = pair_of(design, metric, log.scores, known_before(design, rows.found, rows.judged))
     judged = effect(log.scores, pair)
     lift = _lift(proof.lift, log.scores, metric)
     head = {

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 from router import change, kills, trace
-from router.body import check_json, content_type_of
+from router.body import check_json, content_type_in
 from router.change import By
 from router.definition import experiment_of
 from router.errors import UnknownArm
@@ -43,7 +43,7 @@ def _share(value: object) -> object:
 
 def needs_json(request: Request) -> None:
     """For a POST without a body, which any web page could otherwise send; a PUT it cannot send unasked."""
-    check_json(content_type_of(request.scope))
+    check_json(content_type_in(request.scope["headers"]))
 
 
 Key = Annotated[str, Storable, Path(max_length=63, description="The experiment's key.")]
@@ -217,9 +217,8 @@ def _kills(routes: APIRouter, service: Service) -> None:
         kill = kills.Kill(key, body.arm, service.clock(), actor, body.reason)
         made = kills.add_kill(root, kill) if body.state == "killed" else kills.lift_kill(root, key, body.arm)
         service.obey_kills()
-        if made.is_new or body.state == "killed":
-            kills.note_change(service.config.data_dir, kill, body.state)
-            _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, actor, body.reason)
+        kills.note_change(service.config.data_dir, kill, body.state)  # a lift also for another node's kill
+        _LOG.warning("arm %s of %s is %s by %s: %s", body.arm, key, body.state, actor, body.reason)
         return json_response({"kills": made.kills, "changed": made.is_new})
 
 
@@ -233,12 +232,6 @@ def _reports(routes: APIRouter, service: Service) -> None:
             headers = {"content-security-policy": POLICY}
             return Response(content, media_type="text/html", headers=headers)
         return markdown_response(report) if form == "md" else json_response(report)
-
-    @routes.get("/experiments/{key}/verdict", tags=["report"], responses=answers("Verdict"))
-    def get_verdict(key: Key) -> Response:
-        """The report's verdict alone, for pollers."""
-        report = _report(service, Question(key=key))
-        return json_response({**report["verdict"], "effect": report["effect"], "as_of": report["as_of"]})
 
     @routes.get("/decisions/{decision_id}", tags=["report"], responses=answers("Trace"))
     def get_decision(decision_id: DecisionId, caller: Caller, experiment: OptionalKey = None) -> Response:

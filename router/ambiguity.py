@@ -16,8 +16,11 @@ def matters(view: View, unit: str, now_us: int) -> bool:
     """Whether two processes could give the unit two arms, if each took the start that it was sent first.
 
     The range holds every start that any process accepted while Redis would still know it, and every one that
-    is accepted before Redis has heard of this one: so it is wider by a skew than what is accepted now.
+    is accepted before Redis has heard of this one: so it is wider by a skew than what is accepted now. Two
+    starts of one unit may lie in two blocks of a switchback, each with a coin of its own.
     """
+    if view.experiment.assignment == "switchback":
+        return True
     back_s = kept_s(view) + view.tolerance.lifetime_s + 2 * view.tolerance.skew_s
     ahead_s = 2 * view.tolerance.skew_s
     from_us, to_us = now_us - round(back_s * US), now_us + round(ahead_s * US)

@@ -15,18 +15,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router import metrics
 from router.admin import admin_routes
+from router.advice_routes import advice_routes
 from router.connection import Limits, bounded
 from router.errors import (
     ArchivedExperiment,
     BadHistory,
     BadKillFile,
     BadPattern,
+    BadPlan,
     BadSalt,
+    BadShadow,
     BadShare,
     BadStartedAt,
     BadTable,
     BadUnit,
+    BadWebhook,
     NoPast,
+    NoRollout,
+    NotABandit,
+    RolloutOpen,
     RouterError,
     UnknownArm,
     UnknownVersion,
@@ -37,6 +44,8 @@ from router.hot import DECIDE, HotPaths
 from router.openapi import complete
 from router.problems import Problem
 from router.service import Service
+from router.shadow_routes import shadow_routes
+from router.straight import Straight
 from router.together import Together
 from store.errors import (
     BadExport,
@@ -49,12 +58,17 @@ from store.errors import (
     KeyTaken,
     MomentPruned,
     NotExported,
+    Overtaken,
     RecordTooLarge,
+    RolloutMoved,
     SchemaTooNew,
+    ShadowMoved,
     SplitMoved,
+    StaleEvidence,
     StoreError,
     StoreUnavailable,
     TargetExists,
+    UnclearModel,
     UnknownDecision,
     UnknownExperiment,
     UnknownKey,
@@ -64,11 +78,19 @@ from store.errors import (
 STATUS: dict[type[Exception], int] = {
     UnknownExperiment: 404,
     UnknownModel: 404,
+    UnclearModel: 422,
     UnknownDecision: 404,
     UnknownKey: 404,
     UnknownArm: 404,
     UnknownVersion: 404,
     SplitMoved: 409,
+    RolloutMoved: 409,
+    ShadowMoved: 409,
+    RolloutOpen: 409,
+    NotABandit: 422,
+    StaleEvidence: 409,
+    Overtaken: 409,
+    NoRollout: 404,
     ExperimentInUse: 409,
     KeyTaken: 409,
     ArchivedExperiment: 409,
@@ -81,9 +103,12 @@ STATUS: dict[type[Exception], int] = {
     NoPast: 422,
     BadKey: 422,
     BadShare: 422,
+    BadShadow: 422,
     BadSalt: 422,
     BadUnit: 422,
     BadPattern: 422,
+    BadPlan: 422,
+    BadWebhook: 422,
     BadStartedAt: 422,
     BadTable: 500,
     BadHistory: 500,
@@ -98,7 +123,8 @@ STATUS: dict[type[Exception], int] = {
 
 def protocol_of(service: Service, limits: Limits) -> type[HttpToolsProtocol]:
     """How uvicorn's connections speak HTTP for this service: decisions are begun and answered together."""
-    return bounded(limits, Together(service.desk.lineup.one_run), frozenset({DECIDE}))
+    straight = Straight(service.desk, service.door)
+    return bounded(limits, Together(service.desk.lineup.one_run, straight), frozenset({DECIDE}))
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -113,6 +139,8 @@ def create_app(service: Service) -> ASGIApp:
         description="A/B testing and model routing for decision policies.",
     )
     app.include_router(admin_routes(service))
+    app.include_router(shadow_routes(service))
+    app.include_router(advice_routes(service))
     _add_health(app, service)
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -191,7 +191,7 @@ class Aside:
 
     async def _answers(self, process: AsideProcess, batch: list[Waiting]) -> list[Answer | Silence]:
         """Of one run; where the arm fails, of one for each, so that nobody pays for another's history."""
-        histories, lengths = padded(batch, process.facts.window)
+        histories, lengths = padded([one.history for one in batch], process.facts.window)
         try:
             async with asyncio.timeout(self._hello.limit_s):
                 acted = await process.act(histories, lengths)

@@ -13,6 +13,7 @@ from router.binding import problem_of
 from router.errors import BadUnit
 from router.instants import instant_us
 from router.problems import invalid, shown
+from router.quotes import Book, book_of
 from router.wire import BriefRequest, DecideRequest
 from store.records import Experiment
 
@@ -35,6 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a bot asks. history: float32[k,F], 1 <= k <= 64, newest last. sent_us: its started_at, if any.
 
     budget_s: how long it can wait for the answer, from the first byte that came; None: as long as it takes.
+    book: its quote, if any.
     """
 
     decision_id: str
@@ -45,6 +47,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     as_of_us: int | None
     budget_s: float | None
     force_arm: str | None
+    book: Book | None = None
 
     @property
     def claim(self) -> Claim:
@@ -65,7 +68,6 @@ def claim_of(request: BriefRequest, experiment: Experiment) -> Claim:
 
 def asked_of(request: DecideRequest, history: NDArray[np.float32], experiment: Experiment) -> Asked:
     """The checked request with its checked history, or the problem that names the field."""
-    _refuse_unsupported(request)
     return Asked(
         decision_id=checked_id(request.decision_id),
         unit=checked_unit(request.unit),
@@ -75,13 +77,8 @@ def asked_of(request: DecideRequest, history: NDArray[np.float32], experiment: E
         as_of_us=None if request.as_of is None else instant_us(request.as_of, "as_of"),
         budget_s=None if request.deadline_ms is None else _budget_s(request.deadline_ms),
         force_arm=None if request.force_arm is None else _checked_arm(request.force_arm, experiment),
+        book=None if request.quote is None else book_of(request.quote),
     )
-
-
-def _refuse_unsupported(request: DecideRequest) -> None:
-    """What could only be ignored is refused, so that nobody relies on it."""
-    if request.quote is not None:
-        raise invalid("quote", "is not supported yet: leave it out until shadow arms exist")
 
 
 def _budget_s(deadline_ms: float) -> float:

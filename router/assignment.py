@@ -48,6 +48,8 @@ def check_salt(salt: str) -> str:
 
 def check_unit(unit: str) -> str:
     """A unit that every store can hold: no blank, control character or lone surrogate, at most 256 bytes."""
+    if unit.isascii() and unit.isprintable() and 0 < len(unit) <= UNIT_BYTES_MAX and not unit.isspace():
+        return unit  # as nearly all are
     if not unit or unit.isspace():
         raise BadUnit("unit", "must not be empty", "send the market's id, such as btc-updown-15m-1767225600")
     if UNSTORABLE.search(unit):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import msgspec
 
 from router.ambiguity import kept_s, matters
-from router.assignment import Assigned, History, assign, is_stale
+from router.assignment import Assigned, History, is_stale
+from router.coins import assigned_of
 from router.errors import BadStartedAt, BadUnit
 from router.known import Known
 from router.problems import Problem, invalid
@@ -65,10 +66,33 @@ class Binder:
     ) -> Bound:
         """The arm of a unit. Same unit, same start, same history: the same arm in every process."""
         key = (view.experiment.key, unit)
-        held = self._starts.get(key)
-        if held is None or not held.settled:
-            held = await self._first(view, unit, held or _proposed(view, unit, sent_us, now_us))
+        held = self._settled(key, view, sent_us, now_us)
+        if not held.settled:
+            held = await self._first(view, unit, held)
             self._starts.put(key, held)
+        return self._bound(key, view, snapshot, held, sent_us)
+
+    def bound_at_once(
+        self, view: View, snapshot: Snapshot, unit: str, sent_us: int | None, now_us: int
+    ) -> Bound | None:
+        """The same where nobody has to be asked for it, else None."""
+        key = (view.experiment.key, unit)
+        held = self._settled(key, view, sent_us, now_us)
+        return self._bound(key, view, snapshot, held, sent_us) if held.settled else None
+
+    def _settled(self, key: tuple[str, str], view: View, sent_us: int | None, now_us: int) -> _Held:
+        """What binds the unit, or what does so unless another process was first: `settled` says which."""
+        held = self._starts.get(key)
+        if held is None:
+            held = _proposed(view, key[1], sent_us, now_us)
+            if held.settled:
+                self._first_sight.tell(*key, held.start_us, kept_s(view))
+                self._starts.put(key, held)
+        return held
+
+    def _bound(
+        self, key: tuple[str, str], view: View, snapshot: Snapshot, held: _Held, sent_us: int | None
+    ) -> Bound:
         stale = is_stale(held.start_us, snapshot.confirmed_at_us, self._lead_us)
         return Bound(self._assigned(key, view, held.start_us), held.binding, held.start_us, sent_us, stale)
 
@@ -76,23 +100,20 @@ class Binder:
         """As `assign` says; remembered, for a unit is asked about on every tick."""
         coin = self._coins.get(key)
         if coin is None or coin.history is not view.history or coin.start_us != start_us:
-            coin = _Coin(view.history, start_us, assign(view.gate, view.history, key[1], start_us))
+            coin = _Coin(view.history, start_us, _assigned_of(view, key[1], start_us))
             self._coins.put(key, coin)
         return coin.assigned
 
     async def _first(self, view: View, unit: str, mine: _Held) -> _Held:
         """What bound the unit first in any process; to be asked again where nobody can be sure of it."""
         experiment = view.experiment.key
-        if mine.settled:
-            self._first_sight.tell(experiment, unit, mine.start_us, kept_s(view))
-            return mine
         seen = await self._first_sight.first_seen(experiment, unit, mine.start_us, kept_s(view))
         meanwhile = self._starts.get((experiment, unit))  # another request may have bound it during the wait
         if meanwhile is not None and (meanwhile.settled or seen is None):
             return meanwhile
         if seen is None:
             self._first_sight.tell(experiment, unit, mine.start_us, kept_s(view))
-            return mine
+            return _Held(mine.start_us, "local", settled=False)  # another process may hold another start
         return _agreed(mine, seen)
 
 
@@ -112,6 +133,13 @@ def _proposed(view: View, unit: str, sent_us: int | None, now_us: int) -> _Held:
     if start is None:
         return _Held(now_us, "local", settled=False)
     return _Held(start.started_at_us, start.binding, settled=not matters(view, unit, now_us))
+
+
+def _assigned_of(view: View, unit: str, start_us: int) -> Assigned:
+    try:
+        return assigned_of(view, unit, start_us)
+    except (BadStartedAt, BadUnit) as error:
+        raise problem_of(error) from error
 
 
 def problem_of(error: BadStartedAt | BadUnit) -> Problem:

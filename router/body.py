@@ -1,7 +1,7 @@
 """Reads request bodies and writes replies in bare ASGI, within limits."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,7 +25,7 @@ BODY = "abctl.body"
 """Key in the ASGI scope of a request whose body came before it was begun."""
 REPLY = "abctl.reply"
 """Its key in the ASGI scope of a connection that offers it."""
-_JSON_LINE = b"content-type: application/json\r\n"
+JSON_LINE = b"content-type: application/json\r\n"
 
 
 class Disconnected(Exception):
@@ -66,9 +66,9 @@ def check_json(content_type: bytes) -> None:
         raise Problem(415, "not_json", detail)
 
 
-def content_type_of(scope: Scope) -> bytes:
+def content_type_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The Content-Type as sent, or nothing."""
-    sent: list[bytes] = [value for name, value in scope["headers"] if name == b"content-type"]
+    sent = [value for name, value in headers if name == b"content-type"]
     return sent[0] if len(sent) == 1 else b""
 
 
@@ -96,7 +96,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 async def send_json(scope: Scope, send: Send, body: bytes) -> None:
     """One JSON reply with status 200."""
     reply: Reply | None = scope.get(REPLY)
-    if reply is not None and reply(200, _JSON_LINE, body):
+    if reply is not None and reply(200, JSON_LINE, body):
         return
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": 200, "headers": [_JSON, length]})
@@ -112,7 +112,7 @@ async def send_problem(scope: Scope, receive: Receive, send: Send, problem: Prob
     body = _ENCODE(problem.body())
     is_whole = scope.get(_WHOLE, False)
     reply: Reply | None = scope.get(REPLY)
-    if is_whole and reply is not None and reply(problem.status, _lines_of(problem), body):
+    if is_whole and reply is not None and reply(problem.status, lines_of(problem), body):
         return
     headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
     headers += [(name.encode(), value.encode()) for name, value in problem.headers().items()]
@@ -133,6 +133,20 @@ async def _drain(receive: Receive) -> None:
             return
 
 
-def _lines_of(problem: Problem) -> bytes:
+def lines_of(problem: Problem) -> bytes:
+    """A problem's header lines, besides its length."""
     more = "".join(f"{name}: {value}\r\n" for name, value in problem.headers().items())
     return b"content-type: application/problem+json\r\n" + more.encode()
+
+
+class Refusal(NamedTuple):
+    """A problem as it is sent, for one that is sent often. lines: of the head, besides the length."""
+
+    status: int
+    lines: bytes
+    body: bytes
+
+
+def refusal_of(problem: Problem) -> Refusal:
+    """What every such problem says."""
+    return Refusal(problem.status, lines_of(problem), _ENCODE(problem.body()))

@@ -11,6 +11,7 @@ from router.assignment import propensity
 from stats.units import LARGEST_MICRO, ArmCounts, Stage, Units
 from store.records import Experiment
 from store.unit_columns import UnitColumns
+from store.word_column import Words
 
 _DAY_US = 86_400_000_000
 _TAKEN = ("pnl_micro", "stake_micro", "fee_micro", "decisions", "fallbacks", "trades", "trade_wins")
@@ -51,7 +52,7 @@ def cohort_of(experiment: Experiment, columns: UnitColumns, now_us: int) -> Coho
     complete = (columns.reported >= columns.bots) & (columns.bots > 0) & (columns.fill != "mixed")
     named = columns.excluded != None  # noqa: E711 - element by element
     beyond = _beyond(columns) & ~named
-    excluded = named | beyond
+    excluded = named | beyond | burning(experiment, columns.started_at_us)
     mature = complete & (is_replay | (closed & in_time)) & ~excluded
     missing = closed & ~mature & ~excluded
     late = missing & complete & ~in_time
@@ -61,11 +62,20 @@ def cohort_of(experiment: Experiment, columns: UnitColumns, now_us: int) -> Coho
     return Cohort(mature, pending, missing, excluded, late, reused, beyond, settled_us)
 
 
+def burning(experiment: Experiment, started_at_us: NDArray[np.int64]) -> Bools:
+    """Units that start in the burn-in of a switchback's block: left out for their time alone."""
+    if experiment.assignment == "unit":
+        return np.zeros(len(started_at_us), np.bool_)
+    is_early: Bools = started_at_us % (experiment.block_s * 1_000_000) < experiment.burn_in_s * 1_000_000
+    return is_early
+
+
 def _beyond(columns: UnitColumns) -> Bools:
     """Sums that statistics refuse; the door lets no outcome in that could make one."""
     beyond: Bools = columns.stake_micro < 0
     for money in (columns.pnl_micro, columns.stake_micro, columns.fee_micro):
-        beyond = beyond | (money > LARGEST_MICRO) | (money < -LARGEST_MICRO)
+        if len(money) and (money.max() > LARGEST_MICRO or money.min() < -LARGEST_MICRO):
+            beyond = beyond | (money > LARGEST_MICRO) | (money < -LARGEST_MICRO)
     return beyond
 
 
@@ -74,12 +84,19 @@ def first_fill(columns: UnitColumns, cohort: Cohort) -> str:
     mature = np.flatnonzero(cohort.mature)
     if not len(mature):
         return "live"
-    return str(columns.fill[mature[np.argmin(cohort.matured_at_us[mature])]])
+    first = mature[np.argmin(cohort.matured_at_us[mature])]
+    return str(columns.fill.words[columns.fill.at[first]])
 
 
-def stage_index(columns: UnitColumns, versions: Sequence[int]) -> NDArray[np.int64]:
+def stage_index(split_version: NDArray[np.int64], versions: Sequence[int]) -> NDArray[np.int64]:
     """Which stage each unit was bound in: the last that opened at or before its split version."""
-    return np.searchsorted(np.array(versions), columns.split_version, side="right").astype(np.int64) - 1
+    return np.searchsorted(np.array(versions), split_version, side="right").astype(np.int64) - 1
+
+
+def arm_index(experiment: Experiment, arm: Words) -> NDArray[np.int64]:
+    """Each unit's place among the arms; -1 of an arm that the experiment does not have."""
+    places = {name: place for place, name in enumerate(experiment.arms)}
+    return arm.each(lambda name: places.get(name or "", -1), np.int64)
 
 
 def order_of(cohort: Cohort, rows: Bools) -> NDArray[np.int64]:
@@ -89,47 +106,51 @@ def order_of(cohort: Cohort, rows: Bools) -> NDArray[np.int64]:
 
 
 def units_of(
-    experiment: Experiment, columns: UnitColumns, cohort: Cohort, rows: Bools, stages: Sequence[Stage]
+    experiment: Experiment,
+    columns: UnitColumns,
+    cohort: Cohort,
+    picked: NDArray[np.int64],
+    stages: Sequence[Stage],
 ) -> Units:
-    """The picked units in maturity order."""
-    picked = order_of(cohort, rows)
-    arm_index = {arm: i for i, arm in enumerate(experiment.arms)}
-    traded = columns.market_trades > 0
-    won = columns.won == 1 if experiment.win == "reported" else columns.pnl_micro > 0
+    """The picked units, in the order given: that of maturity."""
     taken = {name: getattr(columns, name)[picked] for name in _TAKEN}
+    traded = columns.market_trades[picked] > 0
+    won = columns.won[picked] == 1 if experiment.win == "reported" else taken["pnl_micro"] > 0
     return Units(
-        arm=np.array([arm_index[arm] for arm in columns.arm[picked]], dtype=np.int64),
-        stage=stage_index(columns, [s.version for s in stages])[picked],
-        e=_propensities(experiment, columns.weights[picked]),
+        arm=arm_index(experiment, columns.arm[picked]),
+        stage=stage_index(columns.split_version[picked], [s.version for s in stages]),
+        e=propensities(experiment, columns.weights[picked]),
         day=cohort.matured_at_us[picked] // _DAY_US,
-        traded=traded[picked],
-        won=(won & traded)[picked],
+        traded=traded,
+        won=won & traded,
         **taken,
     )
 
 
-def _propensities(experiment: Experiment, weights: NDArray[np.object_]) -> NDArray[np.float64]:
+def propensities(experiment: Experiment, weights: Words) -> NDArray[np.float64]:
     """e of the pair, nan where neither arm had a share. Few distinct texts, each decoded once."""
-    by_text = {}
-    for text in set(weights.tolist()):
-        e = propensity(msgspec.json.decode(text), experiment.control, experiment.treatment)
-        by_text[text] = np.nan if e is None else e
-    return np.array([by_text[text] for text in weights], dtype=np.float64)
+
+    def share(text: str | None) -> float:
+        e = propensity(msgspec.json.decode(text or "{}"), experiment.control, experiment.treatment)
+        return np.nan if e is None else e
+
+    return weights.each(share, np.float64)
 
 
 def counts_of(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> dict[str, ArmCounts]:
     """Per assigned arm, whatever the fill."""
     counts = {}
+    unserved = columns.unserved > 0
     for arm in experiment.arms:
         own = columns.arm == arm
         counts[arm] = ArmCounts(
-            units=int(own.sum()),
-            pending=int((own & cohort.pending).sum()),
-            missing=int((own & cohort.missing).sum()),
-            excluded=int((own & cohort.excluded).sum()),
+            units=int(np.count_nonzero(own)),
+            pending=int(np.count_nonzero(own & cohort.pending)),
+            missing=int(np.count_nonzero(own & cohort.missing)),
+            excluded=int(np.count_nonzero(own & cohort.excluded)),
             contaminated=int(columns.contaminated[own].sum()),
             decisions=int(columns.decisions[own].sum()),
             fallbacks=int(columns.fallbacks[own].sum()),
-            unserved=int((columns.unserved[own] > 0).sum()),
+            unserved=int(np.count_nonzero(own & unserved)),
         )
     return counts

@@ -9,7 +9,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from weakref import ref
 
 import msgspec
@@ -17,13 +17,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from router import metrics
 from router.body import BEGAN, BODY, REPLY
+from router.call import HEADS, Call, is_short
+from router.familiar import Familiar, familiar_of
+from router.one_piece import replied
 from router.problems import Problem
 from router.together import Together
 
 _ENCODE = msgspec.json.Encoder().encode
 _BODY_HEADERS = {b"content-length", b"transfer-encoding"}
-_SMALL_BYTES = 64 << 10
-"""Beyond, uvicorn stops reading until the application asks for the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,9 @@ def bounded(
     limits: Limits, together: Together | None = None, paths: frozenset[str] = frozenset()
 ) -> type[HttpToolsProtocol]:
     """The protocol class for uvicorn, with these limits. Small requests to the paths are begun together."""
-    return type("Bounded", (BoundedConnection,), {"limits": limits, "together": together, "paths": paths})
+    urls = frozenset(path.encode() for path in paths) if together is not None else frozenset[bytes]()
+    members = {"limits": limits, "together": together, "paths": paths, "straight_urls": urls}
+    return type("Bounded", (BoundedConnection,), members)
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -55,6 +58,7 @@ class BoundedConnection(HttpToolsProtocol):
     limits = Limits()
     together: Together | None = None
     paths: frozenset[str] = frozenset()
+    straight_urls: frozenset[bytes] = frozenset()
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _closing: asyncio.TimerHandle | None = None
@@ -71,6 +75,11 @@ class BoundedConnection(HttpToolsProtocol):
     _incomplete: RequestResponseCycle | None = None
     """The request that will be begun when its body is whole."""
     _refusal: Problem | None = None
+    _alone = b""
+    """What came last, if nothing was unfinished before it."""
+    _familiar: Familiar | None = None
+    _call: "Call | None" = None
+    """The request that may be answered straight, as long as it is neither answered nor on the usual way."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts it in, or sends it away."""
@@ -82,8 +91,12 @@ class BoundedConnection(HttpToolsProtocol):
             self._time("head")
 
     def data_received(self, data: bytes) -> None:
-        """Feeds the parser, then looks how far the request is."""
+        """Feeds the parser, then looks how far the request is. What is known need not be parsed again."""
         if self._is_over():
+            return
+        self._alone = b"" if self._reading or self._loose_bytes or self._is_owing() else data
+        if self._familiar is not None and (body := self._familiar.body_of(self._alone)) is not None:
+            self._begin_again(self._familiar, body)
             return
         self._has_progressed = False
         beyond = self._loose_bytes + len(data) > self.limits.head_bytes
@@ -101,12 +114,30 @@ class BoundedConnection(HttpToolsProtocol):
         if awaited != self._timed:
             self._time(awaited)
 
+    def _is_owing(self) -> bool:
+        """Whether somebody waits for an answer, or has not read the last one."""
+        before = cast("RequestResponseCycle | None", self.cycle)
+        is_answered = before is None or before.response_complete
+        return self._call is not None or not is_answered or self.flow.write_paused
+
+    def _begin_again(self, familiar: Familiar, body: bytes) -> None:
+        """A request like one before."""
+        self._unset_keepalive_if_required()
+        if self._timed:
+            self._time("")
+        self._call = Call(self, familiar.url, familiar.headers, familiar.scope)
+        self._call.body, self._call.is_whole = body, True
+        if self.together is not None:
+            self.together.put_call(self._call)
+
     def _is_over(self) -> bool:
         """Whether nothing more is taken from the caller."""
         return self._is_ending or self.transport.is_closing()
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request. One that waits to be answered straight is answered in its turn."""
+        if self._call is not None:
+            self._call.go_usual_way()
         self._reading = "head"
         self._unset_keepalive_if_required()
         if self._timed:
@@ -118,7 +149,12 @@ class BoundedConnection(HttpToolsProtocol):
         self._refusal = self._why_not()
         if self._refusal is not None:
             raise ValueError(self._refusal.detail)
-        super().on_headers_complete()
+        scope: Any = self.scope
+        scope[BEGAN] = time.perf_counter()
+        if self._may_go_straight():
+            self._call = Call(self, self.url, self.headers, self.scope)
+        else:
+            super().on_headers_complete()
         self._reading, self._has_progressed = "body", True
         self.headers = []  # trailers come here, and not among the headers that the application sees
         if self._asks_for_another_protocol():
@@ -143,15 +179,35 @@ class BoundedConnection(HttpToolsProtocol):
         held = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         return held > self.limits.head_bytes or len(self.headers) > self.limits.headers
 
+    def _may_go_straight(self) -> bool:
+        """Whether it is as nearly all are: a small one to such a path, alone on a connection that stays."""
+        if self.url not in self.straight_urls or self._is_owing():
+            return False
+        if self.expect_100_continue or self._asks_for_another_protocol():
+            return False
+        parser: Any = self.parser
+        is_usual = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
+        return is_usual and parser.should_keep_alive() and is_short(self.headers)
+
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._has_progressed = True
-        super().on_body(body)
+        if self._call is not None:
+            self._call.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The end of a request. One that was answered before it was whole leaves the connection idle."""
-        super().on_message_complete()
         self._reading = ""
+        if self._call is not None and self.together is not None:
+            self._call.is_whole = True
+            if self._familiar is None and self._alone:
+                call = self._call
+                self._familiar = familiar_of(self._alone, call)
+            self.together.put_call(self._call)
+            return
+        super().on_message_complete()
         if self._incomplete is not None and self.together is not None:
             self._begin_whole(self._incomplete, self.together)
         if self.cycle.response_complete and not self.transport.is_closing():
@@ -173,6 +229,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the timers, and tells the request that is being answered: uvicorn tells the last read."""
         self._time("")
+        self._call = None
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -199,11 +256,53 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
+    def reply(self, status: int, lines: bytes, body: bytes) -> None:
+        """Answers the call, and leaves the connection idle. lines: of the head, besides those of all."""
+        self._call = None
+        more, is_last = HEADS.of(self.server_state.default_headers)
+        length = b"content-length: %d\r\n\r\n" % len(body)
+        self.transport.write(b"".join((STATUS_LINE[status], lines, more, length, body)))
+        if is_last:
+            self.transport.close()
+        self.on_response_complete()
+
+    def holds(self, call: "Call") -> bool:
+        """Whether a call still waits for its answer here."""
+        return self._call is call
+
+    def begin_usual(self, call: "Call") -> None:
+        """Begins a request that was kept for a straight answer, as uvicorn would have."""
+        self._call = None
+        more = {"method": "POST", "headers": list(call.headers), "state": self.app_state.copy()}
+        path = {"path": call.url.decode(), "raw_path": call.url, "query_string": b""}
+        scope: Any = {**call.scope, **path, **more, BEGAN: call.began_s}
+        self.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.body, self.cycle.more_body = bytearray(call.body), not call.is_whole
+        self.cycle.message_event.set()  # as uvicorn does with each part of a body and at its end
+        self._start_asgi_task(self.cycle, self.app)
+
+    def shutdown(self) -> None:
+        """What waits to be answered straight is answered first."""
+        if self._call is not None:
+            self._call.go_usual_way()
+        super().shutdown()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         scope: Any = cycle.scope
-        scope[BEGAN] = time.perf_counter()
-        scope[REPLY] = partial(_replied, ref(cycle))  # a strong one would leave each request to the collector
+        scope[REPLY] = partial(replied, ref(cycle))  # a strong one would leave each request to the collector
         if self.together is None or not self._is_small(cycle):
             super()._start_asgi_task(cycle, app)
         elif cycle.more_body:
@@ -213,11 +312,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _is_small(self, cycle: RequestResponseCycle) -> bool:
         """Whether it can be begun with its whole body: there is little of it, and it comes unasked."""
-        if cycle.scope["path"] not in self.paths or cycle.waiting_for_100_continue:
-            return False
-        lengths = [value for name, value in cycle.scope["headers"] if name == b"content-length"]
-        is_short = len(lengths) == 1 and len(lengths[0]) <= len(str(_SMALL_BYTES))
-        return is_short and int(lengths[0]) <= _SMALL_BYTES
+        is_asked = cycle.scope["path"] in self.paths and not cycle.waiting_for_100_continue
+        return is_asked and is_short(cycle.scope["headers"])
 
     def _begin_whole(self, cycle: RequestResponseCycle, together: Together) -> None:
         self._incomplete = None
@@ -242,6 +338,8 @@ class BoundedConnection(HttpToolsProtocol):
     def _late(self) -> None:
         """Silence is closed in silence; half a request gets 408."""
         self._timer = None
+        if self._call is not None:
+            self._call.go_usual_way()
         if self._is_answering() and (self._timed == "head" or self._running is not self.cycle):
             self._time(self._timed)  # it waits behind a slow answer, and may not even be read
             return
@@ -258,13 +356,16 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _is_idle_untimed(self) -> bool:
         """Whether blank lines, say, have ended the time of an idle connection and begun no request."""
-        return self.timeout_keep_alive_task is None and not self._is_answering()
+        return self.timeout_keep_alive_task is None and self._call is None and not self._is_answering()
 
     def _end_with(self, problem: Problem) -> None:
         """Writes a problem past the application and closes. Where an earlier request is owed its answer, that
         one is the last, and says so; where half an answer stands there, nothing can be added."""
         self._time("")
         metrics.count_refused(problem.status)
+        if self._call is not None and self._call.is_whole:
+            self._call.go_usual_way()
+        self._call = None
         if self._is_answering():
             if self._reading != "body" or self._running is not self.cycle:
                 self._end_after_running()
@@ -294,27 +395,6 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
         if self._closing is None and self.transport.get_write_buffer_size():
             self._closing = self.loop.call_later(self.limits.reply_s, self.transport.abort)
-
-
-def _replied(alive: "ref[RequestResponseCycle]", status: int, head: bytes, body: bytes) -> bool:
-    """Writes a whole reply at once; False where ASGI's two messages must do it, for this may not be the plain
-    case: somebody reads slowly or has gone, or the connection is to be closed. head: header lines."""
-    cycle = alive()
-    if cycle is None or cycle.response_started or cycle.disconnected:
-        return False
-    if cycle.flow.write_paused or not cycle.keep_alive:
-        return False
-    lines = [STATUS_LINE[status], head]
-    for name, value in cycle.default_headers:
-        if name == b"connection":
-            return False
-        lines += (name, b": ", value, b"\r\n")
-    cycle.response_started, cycle.waiting_for_100_continue = True, False
-    cycle.transport.write(b"".join((*lines, b"content-length: %d\r\n\r\n" % len(body), body)))
-    cycle.response_complete = True
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
 
 
 def _head_too_large(limits: Limits) -> Problem:

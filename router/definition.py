@@ -9,9 +9,13 @@ from typing import Any
 import msgspec
 
 from router.assignment import BUCKETS, UNSTORABLE, arm_salt, gate_salt
+from router.bandit_options import check_bandit
 from router.errors import BadPattern
+from router.instants import instant_us
 from router.problems import Problem, from_msgspec, invalid, shown
 from router.starts import compile_pattern
+from router.switchback_options import check_switchback
+from stats.plan import FEWEST_UNITS, MOST_MARGIN_USD, MOST_UNITS, looks_fault
 from store.records import Experiment
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -46,6 +50,9 @@ def experiment_of(fields: dict[str, Any], now_us: int) -> Experiment:
         if not holds:
             raise invalid(field, rule)
     _check_pattern(experiment.unit_pattern)
+    _check_plan(experiment)
+    check_bandit(experiment)
+    check_switchback(experiment)
     return experiment
 
 
@@ -72,6 +79,25 @@ def _rules(e: Experiment) -> list[tuple[bool, str, str]]:
             "must be 1 to 64 printable characters",
         ),
     ]
+
+
+def _check_plan(e: Experiment) -> None:
+    if not 0.0 <= e.pnl_margin_usd <= MOST_MARGIN_USD:
+        raise invalid("pnl_margin_usd", f"must be 0 to {MOST_MARGIN_USD:,.0f} USD a unit, say 0.05")
+    if e.metric == "pnl" and e.pnl_margin_usd:
+        rule = 'is for a rate that is to be better: leave it out, metric = "pnl" asks net PnL itself to be'
+        raise invalid("pnl_margin_usd", rule)
+    if not FEWEST_UNITS <= e.plan_units <= MOST_UNITS:
+        raise invalid("plan_units", f"must be {FEWEST_UNITS} to {MOST_UNITS} units, say 2000")
+    fault = looks_fault(e.gate, e.looks)
+    if fault is not None:
+        raise invalid("looks", fault)
+    if e.until is None:
+        return
+    if e.gate == "sequential":
+        raise invalid("until", 'is for gate = "planned" or "hybrid": leave it out, or name looks')
+    if instant_us(e.until, "until") <= e.created_at_us:
+        raise invalid("until", f"{shown(e.until)} is over: the last look must lie ahead")
 
 
 def _is_share(share: float) -> bool:

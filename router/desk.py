@@ -4,7 +4,6 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import msgspec
 import numpy as np
@@ -14,6 +13,7 @@ from arms.schema import StateSchema
 from router import metrics
 from router.asked import Asked, Claim, asked_of, checked_unit, claim_of
 from router.binding import Binder, Bound
+from router.decided import Placed, decision_of, digest_of, reply_of, unserved_of
 from router.instants import instant_us
 from router.journals import Journals
 from router.kills import Kills, is_killed
@@ -21,11 +21,14 @@ from router.known import Known
 from router.lineup import Lineup
 from router.overload import OVERLOADED, Overload, overloaded
 from router.problems import Problem, shown
-from router.serving import Answer, Served, Silence, action_of, chosen, fallback, no_answer
+from router.quotes import missing_quote
+from router.serving import Answer, Served, Silence, chosen, fallback, no_answer
+from router.shadow_job import job_of
+from router.shadows import Shadows
 from router.snapshot import Snapshot, View
-from router.wire import AssignReply, AssignRequest, BriefRequest, DecideReply, DecideRequest, Probs
+from router.wire import AssignReply, AssignRequest, BriefRequest, DecideRequest
 from store.clock import Clock
-from store.records import Decision, Experiment, Unserved
+from store.records import Experiment
 
 _ENCODE = msgspec.json.Encoder().encode
 _ANSWERS_REMEMBERED = 20_000
@@ -56,15 +59,9 @@ def nothing_refused() -> "Known[tuple[str, str, str], bool]":
     return Known(_REFUSALS_REMEMBERED)
 
 
-class Case(msgspec.Struct):
-    """One decision on its way. received_at_us: wall clock. began_s: on the line-up's clock."""
+class Case(Placed):
+    """One that is on its way."""
 
-    experiment: Experiment
-    asked: Asked
-    received_at_us: int
-    began_s: float
-    bound: Bound
-    served: Served
     answer: "asyncio.Future[Answer | Silence]"
     waiting: "list[asyncio.Future[None]]"
     """Who asked the same meanwhile; says which entry of `under_way` is this one's."""
@@ -72,7 +69,11 @@ class Case(msgspec.Struct):
 
 @dataclass(slots=True)
 class Desk:
-    """One worker's desk. `snapshot` and `kills` are replaced as a whole by the worker's loops."""
+    """One worker's desk. `snapshot` and `kills` are replaced as a whole by the worker's loops.
+
+    at_once: decisions that this turn of the loop has answered straight (see router/straight.py).
+    shadows: where ticks of shadow arms are let wait; None: nowhere.
+    """
 
     snapshot: Snapshot
     kills: Kills
@@ -87,6 +88,8 @@ class Desk:
     said: "Known[str, bool]" = field(default_factory=nothing_said)
     refused: "Known[tuple[str, str, str], bool]" = field(default_factory=nothing_refused)
     under_way: "dict[Key, list[asyncio.Future[None]]]" = field(default_factory=dict)
+    at_once: int = 0
+    shadows: Shadows | None = None
 
     async def decide(self, request: DecideRequest, history: History, began_s: float) -> bytes:
         """The reply's JSON. A decision id that this process answered before gets the same answer.
@@ -111,6 +114,8 @@ class Desk:
         now_us = self.clock()
         view = self.open_view(request.experiment)
         asked = asked_of(request, history, view.experiment)
+        if view.shadow is not None and view.shadow.is_required and asked.book is None:
+            raise missing_quote(view.shadow.arm)
         key = (view.experiment.key, asked.decision_id)
         known = self._known(key, asked.unit)
         if known is not None:
@@ -141,7 +146,25 @@ class Desk:
 
     def is_full(self) -> bool:
         """Whether one more decision is refused."""
-        return self.overload.load(len(self.under_way) + 1) == "refuse"
+        return self.overload.load(len(self.under_way) + self.at_once + 1) == "refuse"
+
+    def has_room(self) -> bool:
+        """Whether one more decision is answered as assigned."""
+        return self.overload.load(len(self.under_way) + self.at_once + 1) == "normal"
+
+    def is_new(self, experiment: str, decision_id: str) -> bool:
+        """Whether no decision of this id was answered here or is on its way, as far as is remembered."""
+        key = (experiment, decision_id)
+        return key not in self.under_way and self.answered.get(key) is None
+
+    def record(self, placed: Placed, answer: Answer) -> bytes:
+        """Journals an answered decision and remembers its reply; raises a Problem that leaves no trace."""
+        decision = decision_of(placed, answer, self._elapsed_us(placed), self.schema.hash)
+        self.journals.append(placed.experiment.key, decision)
+        reply = _ENCODE(reply_of(decision))
+        key = (placed.experiment.key, decision.decision_id)
+        self.answered.put(key, (decision.unit, reply, decision.history_digest))
+        return reply
 
     async def refuse(self, request: BriefRequest) -> bytes:
         """The reply where this id was answered before. Else raises: no room, though the unit is assigned.
@@ -157,8 +180,28 @@ class Desk:
             if known is not None:
                 return known
         bound = await self.binder.bind(view, self.snapshot, claim.unit, claim.sent_us, now_us)
-        chosen(self.kills, view.experiment, bound, request.force_arm)
-        raise self._unserved(view.experiment, claim, bound, now_us, overloaded())
+        raise self._no_room(view, claim, bound, now_us, request.force_arm)
+
+    def is_refused_at_once(self, request: BriefRequest) -> bool:
+        """Whether a decision was refused for want of room, as `refuse` does: one that is new, and whose unit
+        binds without asking anybody. Who was refused before is in the journal already."""
+        now_us = self.clock()
+        view = self.open_view(request.experiment)
+        claim = claim_of(request, view.experiment)
+        if request.decision_id and not self.is_new(view.experiment.key, request.decision_id):
+            return False
+        if not self.kills and self.refused.get((view.experiment.key, claim.unit, claim.bot)):
+            return True
+        bound = self.binder.bound_at_once(view, self.snapshot, claim.unit, claim.sent_us, now_us)
+        if bound is None:
+            return False
+        self._no_room(view, claim, bound, now_us, request.force_arm)
+        return True
+
+    def _no_room(self, view: View, claim: Claim, bound: Bound, now_us: int, force_arm: str | None) -> Problem:
+        """The refusal for want of room, recorded; raises another one where the arm may not serve anyway."""
+        chosen(self.kills, view.experiment, bound, force_arm)
+        return self._unserved(view.experiment, claim, bound, now_us, overloaded())
 
     def _unserved(
         self, experiment: Experiment, claim: Claim, bound: Bound, now_us: int, problem: Problem
@@ -182,17 +225,26 @@ class Desk:
             answer = await case.answer
             if isinstance(answer, Silence):
                 answer = await self._stand_in(case, answer)
-            decision = decision_of(case, answer, self._elapsed_us(case), self.schema.hash)
-            self.journals.append(case.experiment.key, decision)
-            reply = _ENCODE(reply_of(decision))
-            self.answered.put(key, (case.asked.unit, reply, decision.history_digest))
+            reply = self.record(case, answer)
+            self._shadow(case, answer)
             return reply
         finally:
             self._end(key)
 
+    def _shadow(self, case: Case, answer: Answer) -> None:
+        """Lets the shadow arm wait for its turn, where one may run and the decision has a quote."""
+        view = self.snapshot.views.get(case.experiment.key)
+        if view is None or view.shadow is None or self.shadows is None:
+            return
+        if is_killed(self.kills, case.experiment.key, view.shadow.arm or ""):
+            return
+        job = job_of(view.shadow, case, answer)
+        if job is not None:
+            self.shadows.take(job)
+
     def _served(self, experiment: Experiment, bound: Bound, asked: Asked, now_us: int) -> Served:
         """Who is to answer, by assignment, force, kills and load; raises where nobody is."""
-        load = self.overload.load(len(self.under_way))
+        load = self.overload.load(len(self.under_way) + self.at_once)
         if load == "refuse":
             raise self._unserved(experiment, asked.claim, bound, now_us, overloaded())
         try:
@@ -218,7 +270,7 @@ class Desk:
             raise
         return found
 
-    def _elapsed_us(self, case: Case) -> int:
+    def _elapsed_us(self, case: Placed) -> int:
         elapsed_s = self.lineup.clock_s() - case.began_s
         if case.asked.budget_s is not None and elapsed_s > case.asked.budget_s:
             metrics.count_late()
@@ -292,92 +344,3 @@ class Desk:
         if self.said.get(text) is None:
             self.said.put(text, True)
             _LOG.warning("%s", text)
-
-
-def decision_of(case: Case, answer: Answer, latency_us: int, schema: str) -> Decision:
-    """The record of a decision. schema: hash of the states' schema."""
-    asked, bound, served = case.asked, case.bound, case.served
-    assigned = bound.assigned
-    history = asked.history.astype("<f4", copy=False)
-    action, action_propensity = action_of(case.experiment, answer, asked.decision_id)
-    return Decision(
-        decision_id=asked.decision_id,
-        experiment=case.experiment.key,
-        unit=asked.unit,
-        bot=asked.bot,
-        arm=assigned.arm,
-        served_arm=served.arm,
-        reason=served.reason,
-        binding=bound.binding,
-        split_version=assigned.split_version,
-        weights=dict(assigned.weights),
-        forced=served.forced,
-        eligible=assigned.eligible,
-        split_stale=bound.stale,
-        received_at_us=case.received_at_us,
-        started_at_us=bound.started_at_us,
-        sent_started_at_us=asked.sent_us,
-        as_of_us=asked.as_of_us,
-        action=action,
-        probs=answer.probs,
-        value=answer.value,
-        model=answer.model,
-        schema=schema,
-        state=history[-1].tobytes(),
-        history_digest=digest_of(history),
-        history_used=answer.history_used,
-        latency_us=latency_us,
-        action_propensity=action_propensity,
-    )
-
-
-def digest_of(history: History) -> bytes:
-    """Tells histories apart in the log."""
-    return blake2b(history.tobytes(), digest_size=8).digest()
-
-
-def unserved_of(
-    experiment: Experiment, claim: Claim, bound: Bound, now_us: int, reason: str, kills: Kills
-) -> Unserved:
-    """The record of a decision that was refused. reason: the problem's code."""
-    killed = not claim.is_forced and is_killed(kills, experiment.key, bound.assigned.arm)
-    assigned = bound.assigned
-    return Unserved(
-        experiment=experiment.key,
-        unit=claim.unit,
-        bot=claim.bot,
-        arm=assigned.arm,
-        reason=reason,
-        split_version=assigned.split_version,
-        weights=dict(assigned.weights),
-        forced=claim.is_forced or killed,
-        eligible=assigned.eligible,
-        split_stale=bound.stale,
-        received_at_us=now_us,
-        started_at_us=bound.started_at_us,
-        sent_started_at_us=claim.sent_us,
-        killed=killed,
-    )
-
-
-def reply_of(decision: Decision) -> DecideReply:
-    """What the bot is told."""
-    hold, buy, sell = decision.probs
-    return DecideReply(
-        decision_id=decision.decision_id,
-        experiment=decision.experiment,
-        unit=decision.unit,
-        arm=decision.arm,
-        served_arm=decision.served_arm,
-        reason=decision.reason,
-        binding=decision.binding,
-        action=decision.action,
-        probs=Probs(hold, buy, sell),
-        value=decision.value,
-        propensity=decision.weights,
-        split_version=decision.split_version,
-        split_stale=decision.split_stale,
-        model=decision.model,
-        history_used=decision.history_used,
-        latency_us=decision.latency_us,
-    )

@@ -28,6 +28,7 @@ from store.data_dir import DataDir
 
 POLL_S = 0.4
 STALE_S = 2.0
+_REMEMBERED = 1000
 _LOG = logging.getLogger("abctl.router")
 
 
@@ -53,14 +54,30 @@ class Door:
     confirmed_at_us: int
     revoked_here: frozenset[str] = field(default_factory=frozenset)
     _is_complaining: bool = False
+    _admitted: dict[bytes, Grant] = field(default_factory=dict)
+    _read: Keyring | None = None
+    _heeded: frozenset[str] = field(default_factory=frozenset)
 
     def admit(self, headers: Headers, scope: Scope) -> Grant:
         """The caller's grant, or a problem: 401 unknown, 403 not allowed, 503 nobody can be known."""
         if self.keyring.is_empty:
             return self._admit_everybody(headers)
-        grant = known(self.keyring, self.pepper, self.revoked_here, headers)
+        said = [value for name, value in headers if name == b"authorization"]
+        grant = self._recent(said[0]) if len(said) == 1 else None
+        if grant is None:
+            grant = known(self.keyring, self.pepper, self.revoked_here, headers)
+            if len(self._admitted) < _REMEMBERED:
+                self._admitted[said[0]] = grant
         grant.check_scope(scope)
         return grant
+
+    def _recent(self, said: bytes) -> Grant | None:
+        """Who the very same header was, since keys and revocations were last read. Refusals are not kept, and
+        a dict looks at nothing of a header but its keyed hash before it compares a whole one."""
+        if self._read is not self.keyring or self._heeded is not self.revoked_here:
+            self._admitted.clear()
+            self._read, self._heeded = self.keyring, self.revoked_here
+        return self._admitted.get(said)
 
     def _admit_everybody(self, headers: Headers) -> Grant:
         if not self.is_local:

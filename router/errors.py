@@ -10,7 +10,12 @@ RouterError
 |-- BadStartedAt   a started_at that cannot bind a unit
 |-- BadKillFile    a KILL file that cannot be read
 |-- ArchivedExperiment a split that is history
+|-- BadShadow      a shadow setting that breaks a rule
 |-- NoPast         a log that cannot say what a plan starts from
+|-- BadPlan        a rollout's plan that breaks a rule
+|-- BadWebhook     a webhook's address or secret that cannot be used
+|-- NoRollout      a rollout that is not there, or over
+|-- RolloutOpen    a rollout that is in the way
 |-- UnknownArm     no arm of that name
 `-- UnknownVersion no split version of that number
 """
@@ -71,8 +76,36 @@ class ArchivedExperiment(RouterError):
         super().__init__("experiment", rule, "name an open one, see `abctl experiment list`")
 
 
+class BadShadow(RouterError):
+    """A shadow setting that breaks a rule."""
+
+
 class NoPast(RouterError):
     """A log that cannot say what a plan starts from."""
+
+
+class BadPlan(RouterError):
+    """A rollout's plan that breaks a rule, or does not fit its experiment."""
+
+
+class BadWebhook(RouterError):
+    """A webhook's address or secret that cannot be used. What was given is never in the sentence."""
+
+
+class NoRollout(RouterError):
+    """A rollout that is not there, is over, or does not wait for what it is given."""
+
+
+class RolloutOpen(RouterError):
+    """A rollout that is in the way of another one, or of the step that is asked for."""
+
+
+class NotABandit(RouterError):
+    """An experiment that is judged, not played."""
+
+    def __init__(self, key: str) -> None:
+        rule = f"{key!r} wants a verdict, so nothing but its owner or a rollout moves its split"
+        super().__init__("experiment", rule, 'create one with mode = "bandit": see docs/bandit.md')
 
 
 class UnknownArm(RouterError):

@@ -1,5 +1,6 @@
 """The worker's front: hot paths first; all else to FastAPI, once the caller is known and the body fits."""
 
+import re
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -22,11 +23,14 @@ COLD_BYTES = 1 << 20
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 """What anybody may read: that the service lives, and how it is asked. It tells nothing of what it holds."""
 _GRANT = "abctl.grant"
+_ASKING = re.compile(r"/v1/experiments/[^/]+/flagger/[^/]+")
+"""A POST that changes nothing."""
 
 
-def right_of(method: str) -> Right:
-    """The scope that a path beside the hot ones needs: to read or to change."""
-    return "report" if method.upper() in {"GET", "HEAD"} else "admin"
+def right_of(path: str, method: str) -> Right:
+    """The scope that a path beside the hot ones needs: to read, or ask by POST, or to change."""
+    is_reading = method.upper() in {"GET", "HEAD"} or _ASKING.fullmatch(path) is not None
+    return "report" if is_reading else "admin"
 
 
 class Front:
@@ -55,7 +59,7 @@ class Front:
     async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if scope["path"] not in OPEN_PATHS:
-                scope[_GRANT] = self._door.admit(scope["headers"], right_of(scope["method"]))
+                scope[_GRANT] = self._door.admit(scope["headers"], right_of(scope["path"], scope["method"]))
             body = await read_body(scope, receive, COLD_BYTES)
             check_nesting(body)
         except Problem as problem:

@@ -18,7 +18,7 @@ from router.body import (
     Scope,
     Send,
     check_json,
-    content_type_of,
+    content_type_in,
     read_body,
     send_json,
     send_problem,
@@ -99,7 +99,7 @@ class HotPaths:
         if scope["method"] != "POST":
             raise Problem(405, "method_not_allowed", f"{scope['path']} takes POST only", allow="POST")
         grant = self._door.admit(scope["headers"], HOT_SCOPES[scope["path"]])
-        check_json(content_type_of(scope))
+        check_json(content_type_in(scope["headers"]))
         if scope["query_string"] and wants_explanation(scope["query_string"]):
             if scope["path"] != DECIDE:
                 raise invalid("explain", f"is for {DECIDE} alone: leave it out of the address")

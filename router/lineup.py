@@ -68,6 +68,14 @@ class Lineup:
         silent.set_result(no_model(name))
         return silent
 
+    def answered_at_once(self, name: str, histories: list[NDArray[np.float32]]) -> list[Answer] | None:
+        """The answers of an arm that serves in this thread and is well, else None."""
+        return self._inline.answered_at_once(name, histories)
+
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an arm of this thread."""
+        return self._inline.is_idle()
+
     def one_run(self) -> AbstractContextManager[None]:
         """Arms of this thread answer at the end of it what they are asked inside."""
         return self._inline.one_run()

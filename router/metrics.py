@@ -25,6 +25,9 @@ SECONDS = Histogram(
 LATE = Counter("abctl_late_decisions_total", "Answers that came after their deadline_ms.")
 OUTCOMES = Counter("abctl_outcomes_total", "Outcome items by status.", ["status"])
 DROPPED_STARTS = Counter("abctl_dropped_starts_total", "Starts of units that Redis could not be told.")
+SHADOW_TICKS = Counter(
+    "abctl_shadow_ticks_total", "Ticks of shadow arms, lived, or why they end a life.", ["became"]
+)
 
 
 OTHER = "other"
@@ -93,6 +96,11 @@ def count_late() -> None:
 def count_dropped_starts(count: int) -> None:
     """Counts starts that were dropped, for Redis was away for long: other processes do not know them."""
     DROPPED_STARTS.inc(count)
+
+
+def count_shadow_ticks(became: str, count: int) -> None:
+    """Counts ticks of shadow arms: "lived", or why not (a fixed set of words)."""
+    SHADOW_TICKS.labels(became).inc(count)
 
 
 def exposition() -> bytes:

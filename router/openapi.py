@@ -65,6 +65,7 @@ _SECURITY: dict[str, Any] = {
 }
 _TEXT, _WHOLE, _ANY = {"type": "string"}, {"type": "integer"}, {"type": "object"}
 _YES = {"type": "boolean"}
+_ADVICE: dict[str, Any] = {"advice": {"enum": ["promote", "hold", "rollback"]}, "advice_reason": _TEXT}
 _OWN_SCHEMAS: dict[str, Any] = {
     "Problem": {
         **_object(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT),
@@ -96,6 +97,7 @@ _OWN_SCHEMAS: dict[str, Any] = {
     "ChangedSplit": {"allOf": [_ref("Split"), _object(changed=_YES, warnings=_list(_TEXT))]},
     "Splits": _object(splits=_list(_ref("Split"))),
     "Kills": _object(kills=_list(_ref("Kill")), changed=_YES),
+    "Shadow": _object(experiment=_TEXT, shadow={"type": ["object", "null"]}, warnings=_list(_TEXT)),
     "Report": _object(
         schema={"const": "abctl.report/1"},
         experiment=_TEXT,
@@ -114,13 +116,28 @@ _OWN_SCHEMAS: dict[str, Any] = {
         served=_ANY,
         curves=_ANY,
         delays=_ANY,
+        resolution=_ANY,
+        guardrails=_list(_ANY),
         slices={"type": ["object", "null"]},
         window=_ANY,
         excluded={"type": "object", "additionalProperties": _WHOLE},
         verdict=_object(verdict=_TEXT, reason=_TEXT),
+        gates=_ANY,
+        history=_ANY,
         warnings=_list(_TEXT),
+        shadow={"type": ["object", "null"]},
+        bandit={"type": ["object", "null"]},
+        switchback={"type": ["object", "null"]},
     ),
-    "Verdict": _object(verdict=_TEXT, reason=_TEXT, effect=_ANY, as_of=_TEXT),
+    "Verdict": _object(
+        verdict=_TEXT,
+        reason=_TEXT,
+        effect=_ANY,
+        as_of=_TEXT,
+        **_ADVICE,
+        rollout={"type": ["object", "null"]},
+    ),
+    "Advice": _object(**_ADVICE),
     "Trace": _object(decision=_ANY, outcomes=_list(_ANY), conflicts=_list(_ANY)),
 }
 
@@ -172,7 +189,7 @@ def _refuse(document: dict[str, Any]) -> None:
 
 
 def _scope_of(path: str, method: str) -> str:
-    return HOT_SCOPES.get(path) or right_of(method)
+    return HOT_SCOPES.get(path) or right_of(path, method)
 
 
 def _hot_paths() -> dict[str, Any]:

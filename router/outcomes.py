@@ -138,6 +138,7 @@ def _market_of(experiment: str, item: MarketItem, now_us: int) -> MarketOutcome:
         fee_micro=micro_of(item.fee_usd, "fee_usd"),
         stake_micro=stake_of(item),
         trades=item.trades,
+        winner=item.winner,
         won=item.won,
         fill=item.fill,
         closed_at_us=closed_us(item.closed_at, now_us),

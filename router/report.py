@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from router.question import Question
-from router.report_rows import Rows, rows_of
-from store.as_of import as_of
+from router.report_begun import Begun, begun
 from store.records import Fill
 
-Shaping = Callable[[Rows, Question], dict[str, Any]]
+if TYPE_CHECKING:
+    from router.report_rows import Rows
+
+Finishing = Callable[[Connection, Begun, Question, int], "Rows"]
+Shaping = Callable[["Rows", Question], dict[str, Any]]
+Shadowing = Callable[[Connection, "Rows", Question], dict[str, Any] | None]
 
 
 def build_report(
@@ -23,22 +28,30 @@ def build_report(
 
 def report_of(engine: Engine, question: Question, now_us: int) -> dict[str, Any]:
     """The report in its JSON shape (docs/report.md), as it is or was; now_us: the present."""
-    with ThreadPoolExecutor(1, "shaping") as aside:
-        shaping = aside.submit(_shaping)
-        rows = _rows(engine, question, now_us)
-    return shaping.result()(rows, question)
+    at_us = now_us if question.as_of_us is None else question.as_of_us
+    with ThreadPoolExecutor(1, "loading") as aside:
+        loading = aside.submit(_loaded)
+        with _connected(engine, question, now_us) as connection:
+            asked = begun(connection, question, at_us, aside)
+            finish, shape, block = loading.result()
+            rows = finish(connection, asked, question, at_us)
+            shadow = block(connection, rows, question)
+    return {**shape(rows, question), "shadow": shadow}
 
 
-def _shaping() -> Shaping:
+def _loaded() -> tuple[Finishing, Shaping, Shadowing]:
     """Loads the statistics: a process that is new does it while the database works, which takes as long."""
-    from router.report_shape import shape_of
+    from router.report_bandit import whole_shape
+    from router.report_rows import rows_from
+    from router.report_shadow import shadow_block
 
-    return shape_of
+    return rows_from, whole_shape, shadow_block
 
 
-def _rows(engine: Engine, question: Question, now_us: int) -> Rows:
+def _connected(engine: Engine, question: Question, now_us: int) -> AbstractContextManager[Connection]:
+    """To the database as it is or was."""
     if question.as_of_us is None:
-        with engine.connect() as connection:
-            return rows_of(connection, question, now_us)
-    with as_of(engine, question.key, question.as_of_us, now_us) as connection:
-        return rows_of(connection, question, question.as_of_us)
+        return engine.connect()
+    from store.as_of import as_of
+
+    return as_of(engine, question.key, question.as_of_us, now_us)

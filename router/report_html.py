@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from html import escape
 
-from router import report_tables
+from router import report_gates, report_tables
 from router.report_aside import POLICY
 from router.report_charts import charts
 from router.report_tables import Grid, Shape
@@ -64,6 +64,8 @@ def _head(report: Shape) -> list[str]:
         *(f'<p class="warning">{escape(warning)}</p>' for warning in report["warnings"]),
         _table(report_tables.effect_table(report)),
         f'<p class="dim">{escape(report["estimand"])} {escape(facts)}</p>',
+        *(f"<p>{escape(line)}</p>" for line in report_gates.gate_lines(report)),
+        *map(_table, report_gates.gate_tables(report)),
     ]
 
 

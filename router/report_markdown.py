@@ -2,7 +2,7 @@
 
 import re
 
-from router import report_tables
+from router import report_gates, report_tables
 from router.report_tables import Grid, Shape
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
@@ -17,6 +17,8 @@ def markdown(report: Shape) -> str:
         _safe(verdict["reason"]),
         _table(report_tables.effect_table(report)),
         _safe(report["estimand"]),
+        *([_list(report_gates.gate_lines(report))] if report_gates.gate_lines(report) else []),
+        *map(_table, report_gates.gate_tables(report)),
         *map(_table, report_tables.tables(report)),
         _table(report_tables.stages_table(report)),
         _list(report_tables.check_lines(report)),

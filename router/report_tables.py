@@ -11,6 +11,7 @@ from router.report_words import (
     points,
     share_text,
     signed_usd,
+    span_text,
     time_text,
     usd,
     words_of,
@@ -111,6 +112,7 @@ def window_table(report: Shape) -> Grid:
     window = report["window"]
     arms = list(window["arms"].values())
     rows = [[name, *(form(arm[field]) for arm in arms)] for name, field, form in _WINDOW_ROWS]
+    rows += [[f"latency, {n}% within", *(_latency(window, arm, n) for arm in arms)] for n in (50, 99)]
     span = (
         "all units so far"
         if window["covers_all"]
@@ -124,6 +126,15 @@ def _count(value: int) -> str:
     return f"{value:,}"
 
 
+def _latency(window: Shape, arm: Shape, percent_within: int) -> str | None:
+    """Rounded up to its bucket's edge; beyond the last one nothing is known but that."""
+    if not arm.get("timed"):
+        return None
+    within_ms = arm[f"latency_p{percent_within}_ms"]
+    last_ms = window["latency"]["edges_ms"][-1]
+    return f"over {last_ms:g} ms" if within_ms is None else f"{within_ms:g} ms"
+
+
 _WINDOW_ROWS: tuple[tuple[str, str, Callable[[Any], str | None]], ...] = (
     *((name, name, _count) for name in ("units", "mature", "pending", "missing", "decisions", "trades")),
     ("trade rate", "trade_rate", percent),
@@ -134,6 +145,79 @@ _WINDOW_ROWS: tuple[tuple[str, str, Callable[[Any], str | None]], ...] = (
     ("edge over entry price", "edge", points),
     ("fallback rate", "fallback_rate", percent),
 )
+
+
+def guardrails_tables(report: Shape) -> list[Grid]:
+    """What must not get worse; nothing for a report of a release that did not watch it."""
+    rows = [[_GUARDS[row["name"]], *map(_amount(row), _SIDES), *_judgement(row)] for row in _guards(report)]
+    columns = ["", *(report[side] for side in ("treatment", "control")), "difference", "low", "high"]
+    head = "Guardrails: what must not get worse beside the metric"
+    return [Grid(head, [*columns, "evidence", "status"], rows)] if rows else []
+
+
+def _guards(report: Shape) -> list[Shape]:
+    """Those that have a name here."""
+    return [row for row in report.get("guardrails", ()) if row["name"] in _GUARDS]
+
+
+def _amount(row: Shape) -> Callable[[str], str | None]:
+    plain, signed = _FORMS[row["unit"]]
+    return lambda side: (plain if side in {"treatment", "control"} else signed)(row[side])
+
+
+def _judgement(row: Shape) -> tuple[str, str]:
+    return row["evidence"], row["status"]
+
+
+def _span(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.1f} s"
+
+
+def _signed_span(value: float | None) -> str | None:
+    return None if value is None else f"{value:+,.1f} s"
+
+
+_SIDES = ("treatment", "control", "difference", "low", "high")
+_FORMS = {"share": (percent, points), "s": (_span, _signed_span), "usd": (usd, signed_usd)}
+_GUARDS = {
+    "fallback_rate": "fallback rate",
+    "missing_rate": "outcome missing",
+    "trade_rate": "trade rate",
+    "delay_s": "outcome delay",
+    "slow_rate": "slow decisions",
+    "shortfall_usd": "worst 5% of units",
+    "drawdown_usd": "deepest fall",
+}
+
+
+def resolution_tables(report: Shape) -> list[Grid]:
+    """How many outcomes had come, at equal age."""
+    found = report.get("resolution")
+    if found is None or not any(age["resolved"]["estimate"] is not None for age in found["ages"]):
+        return []
+    rows = [[span_text(age["age_s"]), *_resolved(age["resolved"])] for age in found["ages"]]
+    columns = ["age", report["treatment"], report["control"], "difference", "low", "high", "p", "status"]
+    return [Grid("Outcomes that had come, at equal age, of closed windows", columns, rows)]
+
+
+def _resolved(found: Shape) -> list[object]:
+    rates = (percent(found[side]) for side in ("treatment", "control"))
+    bounds = (points(found[name]) for name in ("estimate", "low", "high"))
+    return [*rates, *bounds, p_text(found["p"]), found["status"].replace("_", " ")]
+
+
+def resolution_line(report: Shape) -> list[str]:
+    """Whether outcomes come as fast in either arm."""
+    found = report.get("resolution")
+    if found is None:
+        return []
+    if found["later"] is not None:
+        said = f"{found['later']}'s come later (p = {p_text(found['p'])})"
+    elif found["p"] is None:
+        said = f"cannot say: {found['reason']}"
+    else:
+        said = f"no difference shown (p = {p_text(found['p'])})"
+    return [f"Do outcomes come as fast in both arms? {said[0].upper()}{said[1:]}."]
 
 
 def served_table(report: Shape) -> Grid:
@@ -209,7 +293,8 @@ def stages_table(report: Shape) -> Grid:
 def tables(report: Shape) -> list[Grid]:
     """All but the effect and the stages, in order."""
     makers = (adjusted_table, raw_table, money_table, units_table, window_table, served_table)
-    return [*(make(report) for make in makers), *slice_tables(report)]
+    watched = (*guardrails_tables(report), *resolution_tables(report))
+    return [*(make(report) for make in makers), *watched, *slice_tables(report)]
 
 
 def check_lines(report: Shape) -> list[str]:
@@ -223,6 +308,7 @@ def check_lines(report: Shape) -> list[str]:
         *slice_lines(report),
         report["dependence"]["sentence"],
         f"Assignment (SRM over all stages): {state}; {srm['rule']}.",
+        *resolution_line(report),
         f"Left out or odd: {words_of(report['excluded'])}.",
     ]
 

@@ -37,6 +37,11 @@ def _dollars(amount: float) -> str:
     return f"${amount:,.4f}" if 0 < amount < 0.1 else f"${amount:,.2f}"
 
 
+def span_text(span_s: float) -> str:
+    """An age: 7.5 min, 15.94 min, 56 s."""
+    return f"{span_s:g} s" if span_s < 60 else f"{span_s / 60:,.4g} min"
+
+
 def words_of(counts: dict[str, int]) -> str:
     """3 parked outcomes, 1 dead letter; only what is not 0, or "nothing"."""
     return ", ".join(_counted(name.replace("_", " "), n) for name, n in counts.items() if n) or "nothing"

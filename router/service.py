@@ -22,6 +22,7 @@ from router.kills import Kills, read_kills
 from router.lineup import Lineup
 from router.loading import LIMIT_S, Terms, loaded
 from router.overload import NORMAL, Overload
+from router.shadows import Shadows
 from router.snapshot import View
 from router.vacancy import vacancies, with_a_share
 from store.bindings import FirstSight
@@ -29,6 +30,7 @@ from store.clock import Clock
 from store.data_dir import DataDir
 from store.errors import StoreError
 from store.journal import Quota
+from store.lives import Lives, MemoryLives
 from store.sql import open_kept_engine
 
 SPLIT_POLL_S = 0.5
@@ -89,6 +91,8 @@ class Service:
             (self._measure, QUOTA_POLL_S),
         ]
         self._tasks += [asyncio.create_task(_every(seconds, step)) for step, seconds in loops]
+        if self.desk.shadows is not None:
+            self._tasks.append(asyncio.create_task(self.desk.shadows.run()))
 
     async def stop(self) -> None:
         """Ends the loops and syncs the journals."""
@@ -101,6 +105,8 @@ class Service:
             await asyncio.wait([self._syncing])
         await self.first_sight.flush()
         metrics.flush()
+        if self.desk.shadows is not None:
+            await self.desk.shadows.close()
         self.desk.lineup.close()
         self.desk.journals.close()
         self.engine.dispose()
@@ -219,21 +225,30 @@ def kills_of(data_dir: DataDir) -> tuple[Kills | None, str]:
         return None, str(error)
 
 
-def build(config: ServiceConfig, engine: Engine, first_sight: FirstSight, clock: Clock) -> Service:
-    """A worker's parts, put together."""
+def build(
+    config: ServiceConfig,
+    engine: Engine,
+    first_sight: FirstSight,
+    clock: Clock,
+    lives: Lives | None = None,
+) -> Service:
+    """A worker's parts, put together. lives: where paper lives are kept; None: in this process alone."""
     quota = Quota(config.data_dir.journals, config.journal_quota_bytes)
     kills, kill_error = kills_of(config.data_dir)
     watch = open_kept_engine(engine.url.render_as_string(hide_password=False))
+    lineup = Lineup()
+    journals = Journals(config.data_dir.journals, quota, segment_bytes_of(config.journal_quota_bytes))
     desk = Desk(
         snapshot=snapshot.read(watch, clock()),
         kills=kills or (),
-        lineup=Lineup(),
+        lineup=lineup,
         schema=MARKET_V1,
         binder=Binder(first_sight, round(config.split_lead_s * 1e6)),
-        journals=Journals(config.data_dir.journals, quota, segment_bytes_of(config.journal_quota_bytes)),
+        journals=journals,
         overload=config.overload,
         clock=clock,
         default_experiment=config.default_experiment,
+        shadows=Shadows(lineup, journals, lives or MemoryLives(), MARKET_V1),
     )
     door = _door(config, watch, clock)
     return Service(config, engine, watch, first_sight, clock, desk, door, _kill_error=kill_error)

@@ -9,19 +9,20 @@ from router import splits
 from router.assignment import BUCKETS, Gate, History
 from router.split_log import history_of, record_of
 from router.starts import Tolerance, compile_pattern
-from store import experiments, models
-from store.records import Experiment, Split
+from store import experiments, models, shadow_settings
+from store.records import Experiment, ShadowSetting, Split
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One experiment, ready to assign."""
+    """One experiment, ready to assign. shadow: what is shadowed; None where nothing is."""
 
     experiment: Experiment
     history: History
     gate: Gate
     pattern: re.Pattern[str] | None
     tolerance: Tolerance
+    shadow: ShadowSetting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,10 @@ def read(engine: Engine, now_us: int) -> Snapshot:
     views = {e.key: view_of(e, s) for e, s in experiments.snapshot(engine)}
     with engine.connect() as connection:
         champions = models.champions(connection)
+        shadows = shadow_settings.in_force(connection)
+    for key in shadows.keys() & views.keys():
+        if shadows[key].arm is not None:
+            views[key] = replace(views[key], shadow=shadows[key])
     return Snapshot(views, champions, now_us if is_whole else 0)
 
 
@@ -65,8 +70,12 @@ def after(fresh: Snapshot, last: Snapshot) -> Snapshot:
 
 
 def _kept(fresh: View, last: View | None) -> View:
-    is_same = last is not None and (last.experiment, last.history) == (fresh.experiment, fresh.history)
+    is_same = last is not None and _facts(last) == _facts(fresh)
     return last if last is not None and is_same else fresh
+
+
+def _facts(view: View) -> tuple[Experiment, History, ShadowSetting | None]:
+    return view.experiment, view.history, view.shadow
 
 
 def first_split(experiment: Experiment, actor: str) -> Split:

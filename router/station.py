@@ -96,6 +96,11 @@ class Station:
         for one, answer in zip(batch, answers, strict=True):
             tell(one, answer)
 
+    def learn(self, rows: int, seconds: float) -> None:
+        """Of a run that went well and that nobody waited for."""
+        self.pace.note(rows, seconds)
+        self.breaker.succeeded(rows)
+
     def dismiss(self, silence: Silence) -> None:
         """Answers all that wait with the same silence."""
         while self.waiting:
@@ -108,15 +113,17 @@ def tell(one: Waiting, answer: Answer | Silence) -> None:
         one.answer.set_result(answer)
 
 
-def padded(batch: list[Waiting], window: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def padded(
+    batch: "Sequence[NDArray[np.float32]]", window: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Histories as ([n,window,F] front-padded with zeros, [n] how many states are real)."""
     if len(batch) == 1:
-        return window_of(batch[0].history, window)
-    width = batch[0].history.shape[1]
+        return window_of(batch[0], window)
+    width = batch[0].shape[1]
     histories = np.zeros((len(batch), window, width), dtype=np.float32)
     lengths = np.empty(len(batch), dtype=np.int64)
     for row, one in enumerate(batch):
-        newest = one.history[-window:]
+        newest = one[-window:]
         histories[row, window - len(newest) :] = newest
         lengths[row] = len(newest)
     return histories, lengths

@@ -6,14 +6,39 @@ has to wait for something else than the arms' next run becomes a task as usual, 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Generator, MutableSet
+from collections.abc import Callable, Coroutine, Generator, MutableSet, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Protocol
+
+from router import straight
+from router.station import ROWS_MAX
 
 Course = Coroutine[Any, None, None]
 Awaited = asyncio.Future[Any] | None
 """What a course waits for; None: the next turn of the loop."""
 _LOG = logging.getLogger("abctl.router")
+
+
+class Straight(Protocol):
+    """What answers plain calls at once."""
+
+    def answered(self, calls: "Sequence[Call]") -> None:
+        """Replies to those that it can."""
+
+    def turn_over(self) -> None:
+        """Whatever came in this turn of the loop was begun or answered."""
+
+
+class Call(straight.Call, Protocol):
+    """One that may be answered straight."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits: not answered, not gone, not on the usual way."""
+        ...
+
+    def go_usual_way(self) -> None:
+        """Begins it as a course."""
 
 
 class _Over:
@@ -30,17 +55,57 @@ class Together:
     No two may first wait for one and the same future.
     """
 
-    def __init__(self, one_run: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, one_run: Callable[[], AbstractContextManager[None]], straight: "Straight | None" = None
+    ) -> None:
         self._one_run = one_run
+        self._straight = straight
+        self._calls: list[Call] = []
         self._coming: list[tuple[Course, MutableSet[asyncio.Task[None]]]] = []
+        self._is_due = False
 
     def put(self, course: Course, tasks: MutableSet["asyncio.Task[None]"]) -> None:
         """Begins a course in this turn of the loop. tasks: will hold it where it becomes a task."""
-        if not self._coming:
-            asyncio.get_running_loop().call_soon(self._go)
         self._coming.append((course, tasks))
+        self._schedule()
+
+    def put_call(self, call: "Call") -> None:
+        """Answers a call in this turn of the loop, or makes it go the usual way.
+
+        A run's worth is answered at once: it is still in the core's cache.
+        """
+        self._calls.append(call)
+        self._schedule()
+        if len(self._calls) >= ROWS_MAX:
+            self._go_straight()
+
+    def _schedule(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._go)
 
     def _go(self) -> None:
+        """Calls first: those that are left become courses of this same turn."""
+        if self._calls:
+            self._go_straight()
+        self._is_due = False
+        if self._coming:
+            self._begin()
+        if self._straight is not None:
+            self._straight.turn_over()
+
+    def _go_straight(self) -> None:
+        calls, self._calls = [call for call in self._calls if call.is_open], []
+        try:
+            if self._straight is not None:
+                self._straight.answered(calls)
+        except Exception:  # noqa: BLE001 - a fault of ours: the usual way answers, or says that we failed
+            _LOG.exception("decisions could not be answered straight, and go the usual way")
+        for call in calls:
+            if call.is_open:
+                call.go_usual_way()
+
+    def _begin(self) -> None:
         coming, self._coming = self._coming, []
         with self._one_run():
             awaited = [_step(course) for course, _ in coming]

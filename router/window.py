@@ -4,34 +4,27 @@ from typing import Any
 
 import numpy as np
 
-from router.cohort import Bools, Cohort, units_of
+from router.report_rows import Judged, Read
 from router.splits import rfc3339
 from stats.arm_report import MICRO, share
 from stats.exact import exact_sum
-from stats.units import Stage, Units
-from store.records import Experiment
+from stats.units import Units
+from store.latencies import EDGES_US, Latencies
 from store.trade_edges import Edge
-from store.unit_columns import UnitColumns
 
 LABEL = "description, not evidence"
+_UNTIMED = Latencies((0,) * (len(EDGES_US) + 1))
 
 
-def window(
-    experiment: Experiment,
-    columns: UnitColumns,
-    cohort: Cohort,
-    judged: Bools,
-    stages: list[Stage],
-    since_us: int,
-) -> dict[str, Any]:
+def window(found: Read, judged: Judged, since_us: int) -> dict[str, Any]:
     """Units that came to an end since then: matured, or were found missing; and all that are pending.
 
-    judged: mature units of the judged fill. `edge` is added by `with_edges`.
+    `edge` is added by `with_edges`, latency by `with_latencies`.
     """
-    recent = judged & (cohort.matured_at_us >= since_us)
+    experiment, columns, cohort = found.experiment, found.columns, judged.cohort
     closes_us = columns.started_at_us + (experiment.unit_duration_s + experiment.attribution_s) * 1_000_000
     lost = cohort.missing & (closes_us >= since_us)
-    units = units_of(experiment, columns, cohort, recent, stages)
+    units = _recent(judged, since_us)
     arms = {}
     for index, arm in enumerate(experiment.arms):
         own = columns.arm == arm
@@ -43,9 +36,15 @@ def window(
         "label": LABEL,
         "since": rfc3339(since_us),
         "since_us": since_us,
-        "covers_all": len(units) == int(judged.sum()),
+        "covers_all": len(units) == len(judged.units),
         "arms": arms,
     }
+
+
+def _recent(judged: Judged, since_us: int) -> Units:
+    """The judged units that have matured since; they lie in that order."""
+    begin = int(np.searchsorted(judged.cohort.matured_at_us[judged.rows], since_us, side="left"))
+    return judged.units.take(np.arange(begin, len(judged.units)))
 
 
 def _mature(units: Units) -> dict[str, Any]:
@@ -78,3 +77,21 @@ def with_edges(shape: dict[str, Any], edges: dict[str, Edge]) -> dict[str, Any]:
         edge = edges.get(arm, Edge(0, 0))
         arms[arm] = row | {"edge": share(edge.gained_micro, edge.trades * MICRO), "edge_trades": edge.trades}
     return {**shape, "arms": arms}
+
+
+def with_latencies(shape: dict[str, Any], found: dict[str, Latencies]) -> dict[str, Any]:
+    """The same with how long decisions took: `latency_p50_ms` and `latency_p99_ms`, rounded up to the edge of
+    their bucket; null beyond the last edge, or where no latency is known (`timed` 0). latency: the buckets,
+    decisions up to each edge and, at last, beyond.
+    """
+    of_arm = {arm: found.get(arm, _UNTIMED) for arm in shape["arms"]}
+    arms = {arm: row | _latency(of_arm[arm]) for arm, row in shape["arms"].items()}
+    counts = {arm: list(its.counts) for arm, its in of_arm.items()}
+    edges_ms = [edge_us / 1000 for edge_us in EDGES_US]
+    return {**shape, "arms": arms, "latency": {"edges_ms": edges_ms, "counts": counts}}
+
+
+def _latency(found: Latencies) -> dict[str, Any]:
+    edges_us = {f"latency_p{percent}_ms": found.within_us(percent / 100) for percent in (50, 99)}
+    in_ms = {name: None if edge_us is None else edge_us / 1000 for name, edge_us in edges_us.items()}
+    return {"timed": found.timed, **in_ms}

@@ -9,7 +9,11 @@ Text128 = str
 
 
 class Quote(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The book that the bot sees: prices in USD per share (0..1), sizes in shares."""
+    """The book that the bot sees: prices in USD per share (0..1; 0: nobody quotes), sizes in shares.
+
+    DOWN has a book of its own, and nobody quotes it where it is left out. Sizes that are left out are
+    plenty. fee_rate: of the taker fee shares * rate * p * (1 - p); left out: the shadow setting's.
+    """
 
     bid: float
     ask: float
@@ -24,7 +28,7 @@ class DecideRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /v1/decide. history: rows of features, newest last. Times: RFC 3339 or epoch milliseconds.
 
     deadline_ms: an arm that would take longer is replaced by the control. explain: the reply says where the
-    model looked. quote is known and refused: it is not supported yet.
+    model looked. quote: what a shadow arm needs to keep a paper position of its own.
     """
 
     unit: str
@@ -147,11 +151,15 @@ class TradeItem(Money, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 class MarketItem(
     Money, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="market"
 ):
-    """One bot's whole net result in one unit, sent also when nothing was traded."""
+    """One bot's whole net result in one unit, sent also when nothing was traded.
+
+    winner: the side whose shares the market paid; a shadow arm's paper position is settled by it.
+    """
 
     unit: str
     bot: str = "default"
     trades: int | None = None
+    winner: Literal["up", "down"] | None = None
 
 
 class OutcomeResult(msgspec.Struct, frozen=True, omit_defaults=True):

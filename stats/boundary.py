@@ -7,11 +7,12 @@ underflows.
 """
 
 import math
+from functools import lru_cache
 
-from stats.root import crossing
 from stats.special import lambert_w_lower, log_normal_cdf
 
 _BISECTIONS = 200
+_FARTHEST_Z = 40.0
 
 
 def tuned_rho(v_opt: float, alpha: float) -> float:
@@ -26,10 +27,20 @@ def tuned_rho_one_sided(v_opt: float, alpha: float) -> float:
     density over its integral at z; what remains is one equation for z.
     """
 
+    return v_opt / _pull(_tightest_z(alpha))
+
+
+@lru_cache(maxsize=64)
+def _tightest_z(alpha: float) -> float:
+    """By halving, which needs no library: a report that is new in its process should not wait for one."""
+
     def excess(z: float) -> float:
         return math.log(2.0) - 0.5 * math.log1p(_pull(z)) + 0.5 * z**2 + log_normal_cdf(z) + math.log(alpha)
 
-    return v_opt / _pull(crossing(excess, 0.0, 40.0))
+    low, high = 0.0, _FARTHEST_Z
+    while (middle := 0.5 * (low + high)) not in {low, high}:
+        low, high = (middle, high) if excess(middle) < 0.0 else (low, middle)
+    return high
 
 
 def _pull(z: float) -> float:

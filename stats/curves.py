@@ -88,13 +88,13 @@ def _moments(matured_at_us: Ints) -> Ints:
 
 
 def _arm_curve(units: Units, rows: Ints, group: Ints, groups: int) -> ArmCurve:
-    own, at = units.take(rows), group[rows]
+    at, has_traded, has_won = group[rows], units.traded[rows], units.won[rows]
     mature, traded, won, profits = (
-        np.cumsum(np.bincount(at, counted, groups)).astype(np.int64).tolist()
-        for counted in (np.ones(len(own)), own.traded, own.traded & own.won, own.won)
+        np.cumsum(np.bincount(counted, minlength=groups)).tolist()
+        for counted in (at, at[has_traded], at[has_traded & has_won], at[has_won])
     )
     micro = np.zeros(groups, np.int64)
-    np.add.at(micro, at, own.pnl_micro)
+    np.add.at(micro, at, units.pnl_micro[rows])
     pnl: list[int] = np.cumsum(micro).tolist()
     return ArmCurve(
         mature=tuple(mature),
@@ -127,15 +127,17 @@ def _looks(scores: Scores, group: Ints, groups: int, prior: float) -> list[Look]
     days = int(day[-1]) + 1 if len(day) else 0
     sums, brought = (group_sums(day, column, days) for column in (scores.sums, scores.trials))
     centre = daily_centre(sums, brought, prior, PRIOR_UNITS, DECAY_PER_DAY)[day]
-    rows = np.flatnonzero(scores.judged)
-    at, e, treated, trials = group[rows], scores.e[rows], scores.treated[rows], scores.trials[rows]
+    judged = scores.judged
+    if not bool(judged.all()):
+        scores, group, centre = scores.take(judged), group[judged], centre[judged]
+    at, e, treated, trials = group, scores.e, scores.treated, scores.trials
     weight = np.where(treated, 1.0 - e, e)
-    centred = scores.sums[rows] - centre[rows] * trials
+    centred = scores.sums - centre * trials
     per_arm = grouped_moments(2 * at + treated, 2 * groups, weight, trials, centred)
     information = e * (1.0 - e) * trials
     shares = np.cumsum(group_sums(at, information, groups)).tolist()
-    centres = np.cumsum(group_sums(at, information * centre[rows], groups)).tolist()
-    third = running_third(at, groups, treated, scores.sums[rows]).tolist()
+    centres = np.cumsum(group_sums(at, information * centre, groups)).tolist()
+    third = running_third(at, groups, treated, scores.sums).tolist()
     looks: list[Look] = []
     for index in range(groups):
         arms = per_arm[2 * index + 1], per_arm[2 * index]

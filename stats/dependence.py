@@ -43,9 +43,9 @@ def dependence(design: Design, units: Units, window: Ints) -> Dependence:
     that a difference between the arms is no correlation.
     """
     pair = np.isin(units.arm, design.pair)
-    own, windows = units.take(pair), window[pair]
+    own, windows = (units, window) if bool(pair.all()) else (units.take(pair), window[pair])
     decisions = exact_sum(own.decisions)
-    by_trade = correlation(*_trades(own))
+    by_trade = correlation(*_trades(own)) if np.any(own.trades > 1) else None
     if by_trade is not None:
         return _said(by_trade, ("trade", design.unit_name), decisions)
     traded = own.traded

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stats.errors import DesignError
+from stats.plan import GateKind, looks_fault
 from stats.status import METRICS, Metric
 from stats.units import ArmCounts, Stage, Units
 
@@ -15,7 +16,9 @@ class Design:
 
     v_plan_units: units at an even split that the bound is tuned for; fixed at the first split, never changed
     after. pnl_margin_usd: how much less net PnL per unit still counts as not worse. looked_at: "once" where
-    all units were there before anybody looked. win: in words, what a unit is that won.
+    all units were there before anybody looked. win: in words, what a unit is that won. gate, looks: how
+    promotion is decided, and at which shares of the plan (see `plan`); until_us: when the last look is at the
+    latest. row_name: what has a coin of its own, where that is not the unit: a block of a switchback.
     """
 
     arms: tuple[str, ...]
@@ -30,6 +33,10 @@ class Design:
     pnl_margin_usd: float = 0.0
     looked_at: Literal["often", "once"] = "often"
     win: str = "with a net profit"
+    gate: GateKind = "sequential"
+    looks: tuple[float, ...] = ()
+    until_us: int | None = None
+    row_name: str | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) != len(self.arms):
@@ -47,6 +54,14 @@ class Design:
             raise DesignError(f"design.metric is {self.metric!r}: choose one of {', '.join(METRICS)}")
         if not 0.0 < self.alpha < 1.0 or self.v_plan_units < 1 or not self.pnl_margin_usd >= 0.0:
             raise DesignError("design needs alpha inside (0, 1), v_plan_units >= 1 and pnl_margin_usd >= 0")
+        fault = looks_fault(self.gate, self.looks)
+        if fault is not None:
+            raise DesignError(f"design.looks {fault}")
+
+    @property
+    def counted(self) -> str:
+        """What evidence is counted in."""
+        return self.row_name or self.unit_name
 
     @property
     def pair(self) -> tuple[int, int]:
@@ -56,12 +71,15 @@ class Design:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The control's record from before the experiment: where the centre starts, and the scale of the PnL."""
+    """The control's record from before the treatment's first share: where the centre starts, and the scale of
+    the PnL. units: how many it was made of; what too few of them would say stays as it is without any.
+    """
 
     win_rate: float = 0.5
     profit_rate: float = 0.5
     pnl_mean_micro: float = 0.0
     pnl_sd_micro: float | None = None
+    units: int = 0
 
     def prior(self, metric: Metric) -> float:
         if metric == "pnl":

@@ -125,7 +125,7 @@ def _begin(scores: Scores, pair: Pair, look: Look | None) -> Effect:
 def _judged(begun: Effect, alpha: float, rho: float, path: list[Look]) -> Effect:
     look = path[-1]
     low, high = interval(look, begun.metric, rho, alpha)
-    lower, upper = _bounds(look.effect, look.half_width_one_sided(rho, alpha), begun.metric)
+    lower, upper = bounds_one_sided(look, begun.metric, rho, alpha)
     largest = max(past.log_e(rho) for past in path if enough(past, begun.metric))
     return replace(
         begun,
@@ -147,6 +147,11 @@ def enough(look: Look, metric: Metric) -> bool:
 def interval(look: Look, metric: Metric, rho: float, alpha: float) -> tuple[float, float]:
     """Two-sided 1 - alpha at all moments together, in the unit of the scores; of a look that is `enough`."""
     return _bounds(look.effect, look.half_width(rho, alpha), metric)
+
+
+def bounds_one_sided(look: Look, metric: Metric, rho: float, alpha: float) -> tuple[float, float]:
+    """Each alone 1 - alpha at all moments together; as `interval`."""
+    return _bounds(look.effect, look.half_width_one_sided(rho, alpha), metric)
 
 
 def _bounds(estimate: float, half_width: float, metric: Metric) -> tuple[float, float]:

@@ -52,7 +52,7 @@ def _sentence(design: Design, report: Report, period: str) -> str:
     pair = f"{design.treatment} is {{}} than {design.control}"
     said, effect = report.verdict.verdict, report.effect
     if said == BETTER:
-        by = _amount(design, effect, effect.low)
+        by = _amount(design, effect, _shown(report))
         return f"{pair.format('better')} by at least {by}, {period}."
     if said == WORSE:
         found = effect if effect.high is not None and effect.high < 0.0 else report.pnl_effect
@@ -64,6 +64,12 @@ def _sentence(design: Design, report: Report, period: str) -> str:
     if said == BROKEN:
         return f"Cannot say whether {pair.format('better')}: the assignment is broken, {period}."
     return f"Cannot say yet whether {pair.format('better')}, {period}."
+
+
+def _shown(report: Report) -> float | None:
+    """The bound that said better: the interval's, or with named looks their gate's."""
+    promote = report.gates.promote
+    return report.effect.low if report.gates.kind == "sequential" else promote.bounds[0].bound
 
 
 def _amount(design: Design, effect: Effect, value: float | None) -> str:

@@ -15,13 +15,17 @@ def metric_effect(design: Design, metric: Metric, scores: Scores, history: Histo
 
 def pair_of(design: Design, metric: Metric, scores: Scores, history: History) -> Pair:
     """How the metric is judged: nothing in it depends on which arm a unit got."""
-    if metric != "pnl":
-        unit_variance: float | None = rate_variance()
-    elif history.pnl_sd_micro:
-        unit_variance = history.pnl_sd_micro**2
-    else:
-        unit_variance = blinded_variance(scores)
+    unit_variance = unit_variance_of(metric, scores, history)
     rho = None if unit_variance is None else rho_of(unit_variance, design.v_plan_units, design.alpha)
     return Pair(
         metric, design.treatment, design.control, design.alpha, history.prior(metric), PRIOR_UNITS, rho
     )
+
+
+def unit_variance_of(metric: Metric, scores: Scores, history: History) -> float | None:
+    """What the scale of the bounds is fixed by, in scores squared; None while that of money is unknown."""
+    if metric != "pnl":
+        return rate_variance()
+    if history.pnl_sd_micro:
+        return history.pnl_sd_micro**2
+    return blinded_variance(scores)

@@ -5,9 +5,15 @@ Worst-case bounds after Horowitz and Manski, JASA 2000. A 5% loss of losers in o
 a point.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from stats.arm_report import MICRO, ArmReport
+from stats.design import Design
 from stats.effect import Effect
+from stats.units import Units
 
 SHOWN_ABOVE_SHARE = 0.005
 
@@ -46,3 +52,20 @@ def missing_bounds(effect: Effect, share_treatment: float, share_control: float,
     worst = share_treatment * (span.least - treated) - share_control * (span.most - control)
     best = share_treatment * (span.most - treated) - share_control * (span.least - control)
     return MissingBounds(share_treatment, share_control, min(0.0, worst), max(0.0, best))
+
+
+def missing_of(design: Design, effect: Effect, arms: Mapping[str, ArmReport], units: Units) -> MissingBounds:
+    """Of one metric of the design's pair, at the door. units: the mature ones, with money's extremes."""
+    shares = [
+        missing_share(arm.missing, arm.traded if effect.metric == "win_rate" else arm.mature)
+        for arm in (arms[design.treatment], arms[design.control])
+    ]
+    return missing_bounds(effect, shares[0], shares[1], _span(design, effect, units))
+
+
+def _span(design: Design, effect: Effect, units: Units) -> Span:
+    if effect.metric == "pnl" and len(units):
+        pnl = units.pnl_micro[np.isin(units.arm, design.pair)]
+        if len(pnl):
+            return Span(float(pnl.min()) / MICRO, float(pnl.max()) / MICRO)
+    return Span(0.0, 1.0)

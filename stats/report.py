@@ -5,22 +5,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stats.arm_report import MICRO, Adjusted, ArmReport, arm_report
+from stats.arm_report import Adjusted, ArmReport, arm_report
 from stats.caveats import caveats
 from stats.contamination import contamination
 from stats.design import Design, History, check_fit
 from stats.effect import Effect
 from stats.exact import exact_sum
+from stats.gate import Gates
+from stats.gates import Evidence, gates
+from stats.grounds import conditions_of
 from stats.metric_effect import metric_effect
-from stats.missing import MissingBounds, Span, missing_bounds, missing_share
-from stats.scores import Scores, pair_scores, to_door
+from stats.missing import missing_of
+from stats.scores import Scores, pair_rows, pair_scores, to_door
 from stats.srm import Srm, srm, srm_once
 from stats.stage_report import StageReport, stage_reports
 from stats.status import METRICS, Metric
 from stats.two_by_two import TwoByTwo
 from stats.two_proportion import pooled_z
 from stats.units import ArmCounts, Stage, Units
-from stats.verdict import Judged, Verdict, verdict
+from stats.verdict import Judged, Verdict, broken, verdict
 from stats.words import NAMES, utc
 
 __all__ = ["Design", "History", "Naive", "Report", "report"]
@@ -51,6 +54,7 @@ class Report:
     naive: Naive
     stages: tuple[StageReport, ...]
     verdict: Verdict
+    gates: Gates
     warnings: tuple[str, ...]
 
 
@@ -60,21 +64,38 @@ def report(
     counts: Mapping[str, ArmCounts],
     stages: Sequence[Stage],
     history: History | None = None,
+    closed_units: int | None = None,
 ) -> Report:
     """Judge `treatment` against `control` on all units since the experiment's start.
 
     units: every mature, not excluded unit of one fill kind, in maturity order, from the start on (never a
-    window: recomputed on a rolling window the bound does not hold). Raises StatsError on input that breaks
-    its rule only.
+    window: recomputed on a rolling window the bound does not hold). history: from before the treatment's
+    first share. closed_units: how many of the units had matured by the plan's deadline, None while it is
+    ahead. Raises StatsError on input that breaks its rule only.
     """
     check_fit(design, units, counts, stages)
+    known = history or History()
     scored: dict[Metric, Scores] = {metric: pair_scores(units, *design.pair, metric) for metric in METRICS}
     effects: dict[Metric, Effect] = {
-        metric: metric_effect(design, metric, scored[metric], history or History()) for metric in METRICS
+        metric: metric_effect(design, metric, scored[metric], known) for metric in METRICS
     }
     arms = _arms(design, units, counts, effects)
     primary, pnl = (_judged(design, effects[m], arms, units, stages) for m in (design.metric, "pnl"))
     imbalance = (srm_once if design.looked_at == "once" else srm)(stages)
+    fault = broken(primary, pnl, imbalance, contamination(design, counts))
+    gated = gates(
+        design,
+        Evidence(
+            scored,
+            {design.metric: primary.effect, "pnl": pnl.effect},
+            {design.metric: primary.missing, "pnl": pnl.missing},
+            known,
+            primary.share,
+            _closed_rows(design, units, closed_units),
+            () if fault else conditions_of(design, scored[design.metric], units, len(stages), known),
+        ),
+        fault,
+    )
     return Report(
         metric=design.metric,
         control=design.control,
@@ -86,9 +107,17 @@ def report(
         srm=imbalance,
         naive=_naive(design, units),
         stages=stage_reports(design, units, stages),
-        verdict=verdict(design, primary, pnl, imbalance, contamination(design, counts)),
+        verdict=verdict(design, primary, pnl, fault, gated),
+        gates=gated,
         warnings=caveats(design, arms, primary, imbalance),
     )
+
+
+def _closed_rows(design: Design, units: Units, closed_units: int | None) -> int | None:
+    """Of the pair's scores."""
+    if closed_units is None:
+        return None
+    return int(np.count_nonzero(pair_rows(units, *design.pair)[:closed_units]))
 
 
 def _arms(
@@ -119,20 +148,8 @@ def _judged(
     design: Design, found: Effect, arms: Mapping[str, ArmReport], units: Units, stages: Sequence[Stage]
 ) -> Judged:
     return Judged(
-        found, _missing(design, found, arms, units), to_door(found.metric), _pair_share(design, stages)
+        found, missing_of(design, found, arms, units), to_door(found.metric), _pair_share(design, stages)
     )
-
-
-def _missing(design: Design, found: Effect, arms: Mapping[str, ArmReport], units: Units) -> MissingBounds:
-    span = Span(0.0, 1.0)
-    if found.metric == "pnl" and len(units):
-        pnl = units.pnl_micro[np.isin(units.arm, design.pair)]
-        span = Span(float(pnl.min()) / MICRO, float(pnl.max()) / MICRO) if len(pnl) else span
-    shares = [
-        missing_share(arm.missing, arm.traded if found.metric == "win_rate" else arm.mature)
-        for arm in (arms[design.treatment], arms[design.control])
-    ]
-    return missing_bounds(found, shares[0], shares[1], span)
 
 
 def _pair_share(design: Design, stages: Sequence[Stage]) -> float:

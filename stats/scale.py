@@ -12,10 +12,15 @@ estimate is not yet normal enough for: money that rare losses skew is withheld f
 
 import numpy as np
 
-from stats.boundary import tuned_rho
+from stats.boundary import tuned_rho, tuned_rho_one_sided
 from stats.scores import Scores
 
 PLAN_SHARE = 0.5
+PROMOTION_SHARE = 0.6
+ROLLBACK_SHARE = 0.15
+"""Of the planned variance, where a bound is tightest: what is shown, what promotes (late, on nearly all of
+the evidence), what rolls back (harm is to be seen early).
+"""
 PILOT_FILLS = 20
 _EVEN_SPLIT_INFORMATION = 0.25
 _WIDEST_RATE_VARIANCE = 0.25
@@ -23,7 +28,17 @@ _WIDEST_RATE_VARIANCE = 0.25
 
 def rho_of(unit_variance: float, plan_units: int, alpha: float) -> float:
     """rho tightest at half of the plan: `plan_units` units at e = 0.5 with this variance a unit."""
-    return tuned_rho(PLAN_SHARE * plan_information(plan_units) * unit_variance, alpha)
+    return tuned_rho(PLAN_SHARE * plan_variance(unit_variance, plan_units), alpha)
+
+
+def gate_rho(v_plan: float, share: float, alpha: float) -> float:
+    """rho whose one-sided bound is tightest at this share of the planned variance."""
+    return tuned_rho_one_sided(share * v_plan, alpha)
+
+
+def plan_variance(unit_variance: float, plan_units: int) -> float:
+    """V_plan: of the planned evidence, on the scale of the boundary."""
+    return plan_information(plan_units) * unit_variance
 
 
 def plan_information(plan_units: int) -> float:

@@ -1,6 +1,6 @@
 """From columns to what each unit brings: trials N and sum S of one metric, for one pair of arms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,22 @@ class Scores:
     def judged(self) -> npt.NDArray[np.bool_]:
         """Units whose coin could have fallen either way; the others say nothing about the pair."""
         return (self.e > 0.0) & (self.e < 1.0)
+
+    def first(self, rows: int) -> "Scores":
+        """Of the units that matured first."""
+        return self.take(slice(rows))
+
+    def take(self, rows: npt.NDArray[np.bool_] | slice) -> "Scores":
+        """Of some units."""
+        return replace(
+            self,
+            day=self.day[rows],
+            treated=self.treated[rows],
+            traded=self.traded[rows],
+            e=self.e[rows],
+            trials=self.trials[rows],
+            sums=self.sums[rows],
+        )
 
 
 def pair_scores(units: Units, treatment: int, control: int, metric: Metric) -> Scores:

@@ -114,9 +114,10 @@ def looks(scores: Scores, prior: float, prior_units: float, decay: float) -> lis
 
 
 def _running(scores: Scores, day: npt.NDArray[np.int64], centres: npt.NDArray[np.float64]) -> Iterator[Look]:
-    days, rows = len(centres), np.flatnonzero(scores.judged)
-    at, e, treated, trials = day[rows], scores.e[rows], scores.treated[rows], scores.trials[rows]
-    centred = scores.sums[rows] - centres[at] * trials
+    days, judged = len(centres), scores.judged
+    kept, at = (scores, day) if bool(judged.all()) else (scores.take(judged), day[judged])
+    e, treated, trials = kept.e, kept.treated, kept.trials
+    centred = kept.sums - centres[at] * trials
     weight = np.where(treated, 1.0 - e, e)
     per_arm = grouped_moments(2 * at + treated, 2 * days, weight, trials, centred)
     shares = group_sums(at, e * (1.0 - e) * trials, days)
@@ -126,5 +127,5 @@ def _running(scores: Scores, day: npt.NDArray[np.int64], centres: npt.NDArray[np
         accumulate(per_arm[0::2], merge),
         np.cumsum(shares).tolist(),
         np.cumsum(shares * centres).tolist(),
-        running_third(at, days, treated, scores.sums[rows]).tolist(),
+        running_third(at, days, treated, kept.sums).tolist(),
     )

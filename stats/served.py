@@ -7,9 +7,11 @@ comparison: it describes, and shows how far the headline, by assignment, is dilu
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from stats.arm_report import MICRO, share
 from stats.design import Design, History
+from stats.effect import Effect
 from stats.exact import exact_sum
 from stats.metric_effect import metric_effect
 from stats.scores import pair_scores
@@ -52,8 +54,9 @@ class Served:
     label: str = LABEL
 
 
-def served(design: Design, units: Units, history: History) -> Served:
+def served(design: Design, units: Units, history: History, assigned: Effect) -> Served:
     """A unit all of whose decisions fell back counts for the control; one with some of them for nobody.
+    assigned: the effect of the design's metric, as judged.
 
     Decisions that a force or a kill moved after a unit's first one count as the assigned arm's: unit totals
     do not tell them apart.
@@ -62,31 +65,33 @@ def served(design: Design, units: Units, history: History) -> Served:
     wholly = fell & (units.fallbacks == units.decisions)
     control = design.arms.index(design.control)
     mixed = fell & ~wholly
-    by_server = replace(units, arm=np.where(wholly, control, units.arm)).take(~mixed)
+    server = np.where(wholly, control, units.arm)
     arms = {}
     for index, arm in enumerate(design.arms):
         own = units.arm == index
         arms[arm] = ArmServed(
-            assigned=_side(units.take(own)),
-            served=_side(by_server.take(by_server.arm == index)),
+            assigned=_side(units, own),
+            served=_side(units, (server == index) & ~mixed),
             decisions=exact_sum(units.decisions[own]),
             fallbacks=exact_sum(units.fallbacks[own]),
             mixed=int(np.count_nonzero(own & mixed)),
         )
     return Served(
         arms=arms,
-        estimate_assigned=_estimate(design, units, history),
-        estimate_served=_estimate(design, by_server, history),
+        estimate_assigned=assigned.estimate,
+        estimate_served=_estimate(design, replace(units, arm=server).take(~mixed), history),
     )
 
 
-def _side(units: Units) -> ArmSide:
-    won, traded = (int(np.count_nonzero(rows)) for rows in (units.won & units.traded, units.traded))
+def _side(units: Units, own: npt.NDArray[np.bool_]) -> ArmSide:
+    there, won, traded, both = (
+        int(np.count_nonzero(own & rows)) for rows in (own, units.won, units.traded, units.won & units.traded)
+    )
     return ArmSide(
-        units=len(units),
-        win_rate=share(won, traded),
-        profit_rate=share(int(np.count_nonzero(units.won)), len(units)),
-        pnl_per_unit_usd=share(exact_sum(units.pnl_micro), len(units) * MICRO),
+        units=there,
+        win_rate=share(both, traded),
+        profit_rate=share(won, there),
+        pnl_per_unit_usd=share(exact_sum(units.pnl_micro[own]), there * MICRO),
     )
 
 

@@ -23,6 +23,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "naive": asdict(report.naive),
         "stages": [asdict(stage) for stage in report.stages],
         "verdict": asdict(report.verdict),
+        "gates": asdict(report.gates),
         "warnings": list(report.warnings),
     }
 

@@ -36,6 +36,14 @@ def normal_sfs(x: Floats) -> Floats:
     return np.asarray(_scipy.ndtr(-x), dtype=np.float64)
 
 
+def normal_cdfs(x: Floats) -> Floats:
+    return np.asarray(_scipy.ndtr(x), dtype=np.float64)
+
+
+def normal_quantiles(p: Floats) -> Floats:
+    return np.asarray(_scipy.ndtri(p), dtype=np.float64)
+
+
 def student_t_quantile(p: float, df: float) -> float:
     return float(_scipy.stdtrit(df, p))
 

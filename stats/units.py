@@ -100,18 +100,20 @@ def _check_column(name: str, values: object, length: int) -> None:
 
 
 def _check_ranges(units: Units) -> None:
+    if not len(units):
+        return
     for name in _NOT_NEGATIVE:
-        if np.any(getattr(units, name) < 0):
+        if getattr(units, name).min() < 0:
             raise UnitsError(f"units.{name} has a negative value: only zero and above can be counted")
     for name in _MONEY:
         values = getattr(units, name)
-        if np.any(values > LARGEST_MICRO) or np.any(values < -LARGEST_MICRO):
+        if values.max() > LARGEST_MICRO or values.min() < -LARGEST_MICRO:
             raise UnitsError(f"units.{name} goes beyond 2**61 micro-USD: check the unit of the money")
     if np.any(units.e < 0) or np.any(units.e > 1):
         raise UnitsError(
             "units.e has a value outside [0, 1]: give the treatment's share within the pair, or nan"
         )
-    if np.any(np.diff(units.day) < 0):
+    if np.any(units.day[1:] < units.day[:-1]):
         raise UnitsError("units.day falls from one row to the next: sort the units by maturity time")
     if np.any(units.trade_wins > units.trades) or np.any(units.fallbacks > units.decisions):
         raise UnitsError(

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from stats.design import Design
 from stats.effect import Effect
+from stats.gate import Gates
 from stats.missing import MissingBounds
 from stats.needed import units_for_rate, units_needed, units_until_ready
 from stats.scale import plan_information
 from stats.sequence import MIN_EFFECTIVE_UNITS
 from stats.srm import Srm
-from stats.words import NAMES, about, level, many, signed
+from stats.words import NAMES, about, level, many, signed, usd
 
 BETTER = "better"
 WORSE = "worse"
@@ -20,6 +21,7 @@ NOT_YET = "cannot say yet"
 BROKEN = "cannot say: assignment is broken"
 
 PLANNING_EFFECT = 0.1
+_AS_PLANNED = "Judged by the experiment's plan."
 _OVERSTATED = "An estimate read when a bound has just been crossed is overstated: expect less."
 
 
@@ -61,25 +63,37 @@ class Judged:
         return bound is not None and bound + self.missing.worst > floor
 
 
-def verdict(design: Design, primary: Judged, pnl: Judged, srm: Srm, contaminated: str | None) -> Verdict:
+def verdict(design: Design, primary: Judged, pnl: Judged, fault: str | None, gated: Gates) -> Verdict:
     """Better needs both: the metric better, and net PnL per unit not worse. Worse needs one of them.
 
-    contaminated: why too many units had two arms (see `contamination`), or None.
+    fault: why the assignment is broken (see `broken`), or None. With named looks better is what their gate
+    says, and never what the interval says between them.
     """
-    return (
-        _broken(primary, pnl, srm, contaminated)
-        or _worse(design, primary, pnl)
-        or _at_most_better(design, primary, pnl)
-    )
+    if fault is not None:
+        return Verdict(BROKEN, _sentence(fault))
+    watched = _worse(design, primary, pnl) or _at_most_better(design, primary, pnl)
+    return watched if gated.kind == "sequential" or watched.verdict == WORSE else _gated(watched, gated)
 
 
-def _broken(primary: Judged, pnl: Judged, srm: Srm, contaminated: str | None) -> Verdict | None:
+def broken(primary: Judged, pnl: Judged, srm: Srm, contaminated: str | None) -> str | None:
+    """Why no number may be believed, or None. contaminated: why too many units had two arms, or None."""
     if srm.alarm:
-        return Verdict(BROKEN, _sentence(_mismatch(srm)))
+        return _mismatch(srm)
     if contaminated is not None:
-        return Verdict(BROKEN, _sentence(contaminated))
+        return contaminated
     invalid = [each.effect.reason for each in (primary, pnl) if each.effect.status == "invalid_design"]
-    return Verdict(BROKEN, _sentence(invalid[0])) if invalid else None
+    return invalid[0] if invalid else None
+
+
+def _gated(watched: Verdict, gated: Gates) -> Verdict:
+    gate = gated.promote
+    if gate.answer == "yes":
+        return Verdict(BETTER, f"{_AS_PLANNED} {gate.sentence} {_OVERSTATED}")
+    if gated.kind == "hybrid":
+        return Verdict(NOT_YET, f"{_AS_PLANNED} {gate.sentence}") if watched.verdict == BETTER else watched
+    if gate.answer == "no":
+        return Verdict(NO_DIFFERENCE, f"{_AS_PLANNED} {gate.sentence}")
+    return Verdict(NOT_YET, f"{_AS_PLANNED} {gate.sentence}", gate.more_units)
 
 
 def _worse(design: Design, primary: Judged, pnl: Judged) -> Verdict | None:
@@ -132,11 +146,16 @@ def _money(design: Design, pnl: Judged) -> list[str]:
     if design.metric == "pnl":
         return []
     bound = _say(pnl.effect, pnl.effect.lower_one_sided)
-    return [f"Net PnL per {design.unit_name} is not worse: at least {bound} (one-sided)."]
+    return [f"Net PnL per {design.unit_name} is not worse{_by_margin(design)}: at least {bound} (one-sided)."]
+
+
+def _by_margin(design: Design) -> str:
+    """What not worse means, where it does not mean 0."""
+    return f" by ${usd(design.pnl_margin_usd)} or more" if design.pnl_margin_usd else ""
 
 
 def _waiting(design: Design, judged: Judged) -> Verdict:
-    effect, name = judged.effect, design.unit_name
+    effect, name = judged.effect, design.counted
     if effect.status != "not_ready":
         return Verdict(NOT_YET, _sentence(effect.reason))
     paces = _paces(judged)
@@ -184,7 +203,7 @@ def _open(design: Design, judged: Judged) -> Verdict:
         return Verdict(NOT_YET, f"{seen}, but {_hidden(judged)}, so 0 is inside: find them.")
     seen = f"{seen}: 0 is inside."
     if effect.look is not None and effect.look.information >= plan_information(design.v_plan_units):
-        planned = many(design.v_plan_units, design.unit_name)
+        planned = many(design.v_plan_units, design.counted)
         return Verdict(NO_DIFFERENCE, f"{seen} The planned evidence, {planned} at an even split, is in.")
     return _with_more(design, judged, effect.estimate or 0.0, seen)
 
@@ -203,7 +222,8 @@ def _money_open(design: Design, primary: Judged, pnl: Judged) -> Verdict:
     if pnl.effect.low is None:
         return Verdict(NOT_YET, f"{seen} But net PnL cannot be judged yet: {_sentence(pnl.effect.reason)}")
     bound = _say(pnl.effect, pnl.effect.lower_one_sided)
-    text = f"{seen} But net PnL per {design.unit_name} could be worse: its lower bound is {bound}."
+    could = f"net PnL per {design.unit_name} could be worse{_by_margin(design)}"
+    text = f"{seen} But {could}: its lower bound is {bound}."
     return _with_more(design, pnl, max(0.0, (pnl.effect.estimate or 0.0) + design.pnl_margin_usd), text)
 
 
@@ -215,7 +235,7 @@ def _with_more(design: Design, judged: Judged, target: float, seen: str) -> Verd
         more = units_needed(target / judged.to_door, *seen_so_far, design.alpha)
     if not more:
         return Verdict(NOT_YET, f"{seen} How many more it takes cannot be said from a difference this small.")
-    name = about(more, "more " + design.unit_name)
+    name = about(more, "more " + design.counted)
     return Verdict(
         NOT_YET, f"{seen} About {name} would show the difference seen, if it is the true one.", more
     )

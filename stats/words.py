@@ -26,6 +26,17 @@ def utc(at_us: int) -> str:
     return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def seconds(span_s: float) -> str:
+    """A span as people say it: 14 s, 15 min 56 s, 2 h 5 min."""
+    whole = round(span_s)
+    if whole < 60:
+        return f"{span_s:.3g} s"
+    large, small, names = (whole // 60, whole % 60, ("min", "s"))
+    if whole >= 3600:
+        large, small, names = (whole // 3600, whole % 3600 // 60, ("h", "min"))
+    return f"{large:,} {names[0]} {small} {names[1]}" if small else f"{large:,} {names[0]}"
+
+
 def many(count: int, name: str) -> str:
     return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import redis.asyncio
 from redis.driver_info import DriverInfo
@@ -17,12 +17,19 @@ from store import keys
 from store.untold import Untold, UntoldStarts
 
 TIMEOUT_S = 0.05
+_BACKSTOP_S = 10.0
+"""The client's own limit: ours is the one that counts, for it knows when the loop itself was late."""
+_LOOKS = 40
+"""So many turns of the loop a question has after TIMEOUT_S before Redis is called silent: one that connects
+first needs up to 29, one on an open connection 8 (redis 8.1). An idle loop has them within a millisecond.
+"""
 PAUSE_S = 0.5
 """For so long nobody asks a Redis that did not answer: its silence costs few decisions their TIMEOUT_S."""
 VOUCH_S = 5.0
 """For so long counts the last word that Redis remembers every first sight (see store/recall.py)."""
 TOLD_AT_ONCE = 64
 """Starts or questions in one pipeline: a longer one would hold up decisions while it is written."""
+T = TypeVar("T")
 _LOG = logging.getLogger("abctl.bindings")
 # RuntimeError is uvloop's word for a connection that was reset.
 _SILENCE = (RedisError, OSError, RuntimeError)
@@ -85,8 +92,8 @@ class RedisFirstSight:
     def __init__(self, url: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
+            socket_timeout=_BACKSTOP_S,
+            socket_connect_timeout=_BACKSTOP_S,
             retry=None,
             driver_info=DriverInfo(),  # else each connection looks for the client's own version on the disk
         )
@@ -111,10 +118,9 @@ class RedisFirstSight:
 
     async def _ask(self) -> None:
         """Until nobody waits; a silence is the answer to all of them, and to who has waited long enough."""
-        while asked := self._next_questions():
+        while asked := self._next_questions(await self._lateness_s()):
             try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    said = await self._said(asked)
+                said = await _in_time(self._said(asked))
             except _SILENCE:
                 self._went_silent()
                 asked += self._all_questions()
@@ -125,11 +131,18 @@ class RedisFirstSight:
             for question, seen in zip(asked, said, strict=True):
                 _answer(question, seen)
 
-    def _next_questions(self) -> list[_Question]:
+    async def _lateness_s(self) -> float:
+        """How long the loop takes for all else before it comes back here."""
+        began_s = self._monotonic_s()
+        await asyncio.sleep(0)
+        return self._monotonic_s() - began_s
+
+    def _next_questions(self, lateness_s: float) -> list[_Question]:
+        """None of those that have waited for too long, unless it was for ourselves."""
         next_: list[_Question] = []
         while self._questions and len(next_) < TOLD_AT_ONCE:
             question = self._questions.popleft()
-            if self._monotonic_s() - question.asked_s > TIMEOUT_S:
+            if self._monotonic_s() - question.asked_s > TIMEOUT_S + (_LOOKS + 1) * lateness_s:
                 _answer(question, None)
             else:
                 next_.append(question)
@@ -198,7 +211,7 @@ class RedisFirstSight:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for start in starts:
                     pipe.set(start.key, str(start.start_us), nx=True, ex=start.ttl_s)
-                await pipe.execute()
+                await _in_time(pipe.execute())
         except _SILENCE:
             self._went_silent()
             return False
@@ -212,6 +225,37 @@ class RedisFirstSight:
         if self._hanging_up is not None:
             await self._hanging_up
         await self._redis.aclose()
+
+
+class _Patience:
+    """Ends a wait TIMEOUT_S from now. A loop that was busy for longer has not looked whether the answer is
+    there, and its timers come first: so it looks."""
+
+    def __init__(self, limit: asyncio.Timeout) -> None:
+        self._limit = limit
+        self._looks = _LOOKS
+        self._next: asyncio.Handle = asyncio.get_running_loop().call_later(TIMEOUT_S, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._looks -= 1
+        if self._looks >= 0:
+            self._next = loop.call_soon(self._look)
+        else:
+            self._limit.reschedule(loop.time())
+
+    def end(self) -> None:
+        self._next.cancel()
+
+
+async def _in_time(work: Awaitable[T]) -> T:
+    """Its result, or TimeoutError."""
+    async with asyncio.timeout(None) as limit:
+        patience = _Patience(limit)
+        try:
+            return await work
+        finally:
+            patience.end()
 
 
 def _seen(question: _Question, reply: Any, *, believes: bool) -> Seen | None:

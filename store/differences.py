@@ -25,18 +25,19 @@ class Difference:
 def between(experiment: str, stored: Book, derived: Book) -> Iterator[Difference]:
     """All differences of a span, those of units before those of their bots."""
     for unit in sorted({*stored.units, *derived.units}):
-        columns = _columns(stored.units.get(unit), derived.units.get(unit))
-        yield from (Difference(experiment, "unit", (unit,), *column) for column in columns)
+        found = columns(stored.units.get(unit), derived.units.get(unit))
+        yield from (Difference(experiment, "unit", (unit,), *column) for column in found)
     for key in sorted({*stored.bots, *derived.bots}):
-        columns = _columns(_bot_row(stored.bots, key), _bot_row(derived.bots, key))
-        yield from (Difference(experiment, "unitbot", key, *column) for column in columns)
+        found = columns(_bot_row(stored.bots, key), _bot_row(derived.bots, key))
+        yield from (Difference(experiment, "unitbot", key, *column) for column in found)
 
 
 def _bot_row(bots: Mapping[tuple[str, str], int], key: tuple[str, str]) -> Row | None:
     return {"first_at_us": bots[key]} if key in bots else None
 
 
-def _columns(stored: Row | None, derived: Row | None) -> Iterator[tuple[str, Any, Any]]:
+def columns(stored: Row | None, derived: Row | None) -> Iterator[tuple[str, Any, Any]]:
+    """What differs in a row: column, as it stands, as it must be."""
     if stored is None or derived is None:
         yield "row", ABSENT if stored is None else PRESENT, ABSENT if derived is None else PRESENT
         return

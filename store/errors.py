@@ -4,7 +4,12 @@ StoreError
 |-- UnknownExperiment   no experiment of that key
 |-- ExperimentInUse     an experiment that has decisions cannot be redefined
 |-- SplitMoved          somebody changed the split first (compare-and-set lost)
+|-- RolloutMoved        somebody wrote the rollout's next line first (compare-and-set lost)
+|-- ShadowMoved         somebody changed the shadow arm first (compare-and-set lost)
+|-- Overtaken           a step whose process leads no more
+|-- StaleEvidence       a step whose evidence is too old to be carried out
 |-- UnknownModel        no model of that id
+|-- UnclearModel        the beginning of an id that is too short, or that several models share
 |-- UnknownKey          no API key of that name
 |-- KeyTaken            a name that an API key has or had
 |-- BadKey              a name or scope that no API key can have
@@ -55,11 +60,55 @@ class SplitMoved(StoreError):
         )
 
 
+class ShadowMoved(StoreError):
+    """Somebody changed what is shadowed first."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"somebody changed the shadow arm of {key!r} at the same moment: look at `abctl split show` and"
+            " try again"
+        )
+
+
+class RolloutMoved(StoreError):
+    """Somebody wrote the next line of the rollout first."""
+
+    def __init__(self, key: str, seq: int) -> None:
+        super().__init__(
+            f"line {seq} of the rollouts of {key!r} is written already: somebody was first;"
+            " look at `abctl rollout history` and try again"
+        )
+
+
+class Overtaken(StoreError):
+    """Somebody else leads the rollout since: nothing was written."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the rollout of {key!r} is led by somebody else since this look began: nothing was done;"
+            " look again"
+        )
+
+
+class StaleEvidence(StoreError):
+    """A step whose evidence is too old by the time that it could be carried out."""
+
+    def __init__(self, age_s: float, most_s: float) -> None:
+        super().__init__(
+            f"the evidence is {age_s:,.0f} s old, at most {most_s:,.0f} s may pass before a step is carried"
+            " out: nothing was changed; look again"
+        )
+
+
 class UnknownModel(StoreError):
     """No model of that id."""
 
     def __init__(self, model_id: str) -> None:
         super().__init__(f"there is no model {model_id!r}; `abctl model list` shows those that exist")
+
+
+class UnclearModel(StoreError):
+    """The beginning of an id that is too short, or that several models share."""
 
 
 class JournalFull(StoreError):

@@ -20,6 +20,7 @@ _EXPERIMENTS = table_of(tables.Experiment)
 _ARMS = table_of(tables.Arm)
 _SPLITS = table_of(tables.Split)
 _STAGES = table_of(tables.Stage)
+_SHADOWS = table_of(tables.ShadowSetting)
 _UNITS = table_of(tables.Unit)
 _MARKS = table_of(tables.JournalMark)
 _BUCKETS = 1_000_000
@@ -53,7 +54,7 @@ def _create(
         take_turn(connection, experiment.key)
         if _is_used(connection, experiment.key) or (journals and _is_journaled(journals / experiment.key)):
             raise ExperimentInUse(experiment.key)
-        for table in (_ARMS, _SPLITS, _STAGES):
+        for table in (_ARMS, _SPLITS, _STAGES, _SHADOWS):
             connection.execute(delete(table).where(table.c.experiment == experiment.key))
         connection.execute(delete(_EXPERIMENTS).where(_EXPERIMENTS.c.key == experiment.key))
     definition = msgspec.json.encode(experiment).decode()
@@ -142,25 +143,33 @@ def append_split(engine: Engine, split: Split) -> None:
 def append_split_dated(engine: Engine, key: str, version: int, dated: Callable[[], Split]) -> Split:
     """The same for a version that is made, and dated, only when nobody else's work can delay its commit."""
 
-    def work(connection: Connection) -> Split:
-        _begin_split(connection)
-        newest = select(func.max(_SPLITS.c.version)).where(_SPLITS.c.experiment == key)
-        if connection.execute(newest).scalar() != version - 1:
-            raise SplitMoved(key, version - 1)
-        split = dated()
-        _add_split(connection, split)
-        facts = {"version": version, "reason": split.reason, "weights": weights(split)}
-        detail = msgspec.json.encode(facts).decode()
-        record_change(connection, split.created_at_us, split.actor, "split.set", key, detail)
-        return split
-
     try:
-        return in_transaction(engine, work)
+        return in_transaction(engine, lambda c: add_version(c, key, version, dated))
     except IntegrityError as error:
         raise SplitMoved(key, version - 1) from error
 
 
-def _begin_split(connection: Connection) -> None:
+def add_version(connection: Connection, key: str, version: int, dated: Callable[[], Split]) -> Split:
+    """The same inside a transaction of the caller's, which may store what belongs to it, or fail, as one."""
+    begin_split(connection)
+    if newest_version(connection, key) != version - 1:
+        raise SplitMoved(key, version - 1)
+    split = dated()
+    _add_split(connection, split)
+    facts = {"version": version, "reason": split.reason, "weights": weights(split)}
+    detail = msgspec.json.encode(facts).decode()
+    record_change(connection, split.created_at_us, split.actor, "split.set", key, detail)
+    return split
+
+
+def newest_version(connection: Connection, key: str) -> int | None:
+    """Of an experiment's split; None where there is none."""
+    newest = select(func.max(_SPLITS.c.version)).where(_SPLITS.c.experiment == key)
+    found: int | None = connection.execute(newest).scalar()
+    return found
+
+
+def begin_split(connection: Connection) -> None:
     """From here on `no_split_on_its_way` is False; on SQLite the transaction is alone already."""
     if connection.dialect.name != "sqlite":
         connection.execute(text("SELECT pg_advisory_xact_lock(:class, 0)"), {"class": _SPLIT_CLASS})

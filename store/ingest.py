@@ -11,10 +11,10 @@ from functools import partial
 import msgspec
 from sqlalchemy import Connection, Engine, select, update
 
-from store import decision_rows, outcome_rows, tables, unit_outcomes, unit_rows, unserved_rows
+from store import decision_rows, outcome_rows, shadow_lives, tables, unit_outcomes, unit_rows, unserved_rows
 from store.bulk import Row
 from store.journal import Frame, frame_bytes, frames
-from store.records import Decision, Record, Unserved
+from store.records import Decision, Record, ShadowTick, Unserved
 from store.refusal import PERHAPS_REFUSED, is_refusal
 from store.sql import in_transaction, insert_new, table_of
 from store.turns import take_turn
@@ -88,6 +88,7 @@ class Rows:
     decisions: list[Row] = field(default_factory=list)
     refusals: list[Row] = field(default_factory=list)
     outcomes: list[Row] = field(default_factory=list)
+    shadow_ticks: list[Row] = field(default_factory=list)
     dead: list[DeadFrame] = field(default_factory=list)
 
     def add(self, rows: "Rows", mark: int) -> None:
@@ -95,6 +96,7 @@ class Rows:
         self.decisions += [row for row in rows.decisions if row["position"] >= mark]
         self.refusals += [row for row in rows.refusals if row["position"] >= mark]
         self.outcomes += [row for row in rows.outcomes if row["position"] >= mark]
+        self.shadow_ticks += [row for row in rows.shadow_ticks if row["position"] >= mark]
         self.dead += [letter for letter in rows.dead if letter.frame.stop > mark]
 
 
@@ -186,6 +188,8 @@ def _read_frame(experiment: str, journal_id: str, frame: Frame, rows: Rows) -> N
         rows.decisions.append(decision_rows.row_of(record, journal_id, frame.start))
     elif isinstance(record, Unserved):
         rows.refusals.append(unserved_rows.row_of(record, journal_id, frame.start))
+    elif isinstance(record, ShadowTick):
+        rows.shadow_ticks.append(shadow_lives.row_of(record, journal_id, frame.start))
     else:
         rows.outcomes.append(outcome_rows.row_of(record, journal_id, frame.start))
 
@@ -211,6 +215,7 @@ def _store(connection: Connection, experiment: str, rows: Rows, now_us: int) -> 
     unparked = outcome_rows.unpark(connection, experiment, made.new, made.moved)
     settled = outcome_rows.store(connection, experiment, rows.outcomes)
     refused = unserved_rows.store(connection, rows.refusals)
+    shadow_lives.store(connection, experiment, rows.shadow_ticks)
     changed = unit_rows.add_requests(connection, experiment, made, refused)
     unit_outcomes.refresh(connection, experiment, changed | unparked | settled.units)
     duplicates = made.duplicates + settled.duplicates

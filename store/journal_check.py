@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
 from store import tables
 from store.bulk import chunks
 from store.differences import ABSENT, PRESENT, Difference
 from store.journal import Frame, end_of, frames, is_owned, journal_folders, next_of, read_from, start_of
 from store.outcome_rows import market_key
-from store.records import Decision, Record, TradeOutcome, Unserved
+from store.records import Decision, Record, ShadowTick, TradeOutcome, Unserved
 from store.sql import table_of
 
 _READ_BYTES = 256 << 10
@@ -21,6 +21,7 @@ _MARKS = table_of(tables.JournalMark)
 _DEAD = table_of(tables.DeadLetter)
 _DECISIONS = table_of(tables.Decision)
 _REFUSALS = table_of(tables.Unserved)
+_SHADOW_TICKS = table_of(tables.ShadowTick)
 _OUTCOMES = table_of(tables.Outcome)
 _UNITS = table_of(tables.Unit)
 
@@ -103,12 +104,12 @@ def _lost(
     dead = select(_DEAD.c.position).where(_DEAD.c.journal_id == journal_id)
     buried = set(connection.execute(dead).scalars()) if missing else set()
     lost = {position: record for position, record in missing.items() if position not in buried}
-    asked_in = sorted({r.unit for r in lost.values() if isinstance(r, Decision | Unserved)})
+    asked_in = sorted({r.unit for r in lost.values() if isinstance(r, Decision | Unserved | ShadowTick)})
     pruned = _pruned(connection, experiment, asked_in)
     return [
         Difference(experiment, *_row_of(journal_id, position, record), "row", ABSENT, PRESENT)
         for position, record in lost.items()
-        if not (isinstance(record, Decision | Unserved) and record.unit in pruned)
+        if not (isinstance(record, Decision | Unserved | ShadowTick) and record.unit in pruned)
     ]
 
 
@@ -128,6 +129,8 @@ def _row_of(journal_id: str, position: int, record: Record) -> tuple[str, tuple[
         return "decision", (record.decision_id,)
     if isinstance(record, Unserved):
         return "unserved", (journal_id, str(position))
+    if isinstance(record, ShadowTick):
+        return "shadowtick", (journal_id, str(position))
     if isinstance(record, TradeOutcome):
         return "outcome", ("trade", record.decision_id)
     return "outcome", ("market", market_key(record.unit, record.bot))
@@ -150,18 +153,19 @@ def _not_stored(
             _OUTCOMES.c.experiment == experiment, _OUTCOMES.c.key.in_(chunk)
         )
         held |= {("outcome", (row.kind, row.key)) for row in connection.execute(found)}
-    refused = [position for position, (table, _) in wanted.items() if table == "unserved"]
-    if refused:
-        places = _refusals(connection, experiment, journal_id, (min(refused), max(refused)))
-        held |= {("unserved", (journal_id, str(position))) for position in places}
+    for placed in (_REFUSALS, _SHADOW_TICKS):
+        there = [position for position, (table, _) in wanted.items() if table == placed.name]
+        if there:
+            places = _places(connection, placed, experiment, journal_id, (min(there), max(there)))
+            held |= {(placed.name, (journal_id, str(position))) for position in places}
     return {position: records[position] for position, row in wanted.items() if row not in held}
 
 
-def _refusals(
-    connection: Connection, experiment: str, journal_id: str, reach: tuple[int, int]
+def _places(
+    connection: Connection, table: Table, experiment: str, journal_id: str, reach: tuple[int, int]
 ) -> Iterator[int]:
-    """Where in a journal the refused decisions stand that SQL holds. reach: first and last place."""
-    c = _REFUSALS.c
+    """Where in a journal the records stand that a table holds by their place. reach: first and last one."""
+    c = table.c
     query = select(c.position).where(
         c.experiment == experiment, c.journal_id == journal_id, c.position.between(*reach)
     )

@@ -24,3 +24,8 @@ def vouched(experiment: str) -> str:
 def remembering(experiment: str) -> str:
     """The run of the Redis server that got every start back from SQL."""
     return f"abctl:{{{experiment}}}:remembering"
+
+
+def life(experiment: str, unit: str, bot: str, setting: int) -> str:
+    """A shadow arm's paper life under a setting. Lengths tell apart what names alone might not."""
+    return f"abctl:{{{experiment}}}:life:{setting}:{len(unit)}:{unit}:{bot}"

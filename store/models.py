@@ -1,16 +1,17 @@
 """The model registry in SQL: artefacts by content hash, with their bytes; aliases with all their history."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, Engine, select
 
 from store import tables
 from store.audit import record_change
-from store.errors import UnknownModel
+from store.errors import UnclearModel, UnknownModel
 from store.sql import in_transaction, insert_new, table_of
 
 _MODELS = table_of(tables.Model)
@@ -18,6 +19,9 @@ _FILES = table_of(tables.ModelFile)
 _ALIASES = table_of(tables.Alias)
 CHAMPION, CHALLENGER = "champion", "challenger"
 """Aliases of an arm: the model that serves, and the one that is to be tried against it."""
+LEAST_BEGINNING: Final = 4
+"""Characters of an id that name a model: as of a commit in git."""
+SHOWN, MOST_NAMED = 12, 5
 _ID = re.compile(r"[0-9a-f]{1,64}")
 
 
@@ -69,13 +73,34 @@ def listed(connection: Connection) -> list[ModelEntry]:
 
 
 def find(connection: Connection, name: str) -> ModelEntry:
-    """The one model whose id starts with the name, or that `ARM@ALIAS` names now."""
+    """The model of this id, the only one whose id starts so, or the one that `ARM@ALIAS` names now.
+
+    UnclearModel: the beginning is shorter than `LEAST_BEGINNING`, or several ids start so.
+    """
     arm, at, alias = name.partition("@")
-    start = aliased(connection, alias).get(arm, "") if at else name
-    matches = [entry for entry in listed(connection) if entry.id.startswith(start)]
-    if len(matches) != 1 or not start:
+    asked = aliased(connection, alias).get(arm, "") if at else name
+    matches = [entry for entry in listed(connection) if entry.id.startswith(asked)] if asked else []
+    whole = [entry for entry in matches if entry.id == asked]
+    if not whole and asked:
+        _check_beginning(asked, matches)
+    if not matches:
         raise UnknownModel(name)
-    return matches[0]
+    return (whole or matches)[0]
+
+
+def _check_beginning(asked: str, matches: Sequence[ModelEntry]) -> None:
+    if len(asked) < LEAST_BEGINNING:
+        raise UnclearModel(
+            f"model {asked!r} is too short: give at least {LEAST_BEGINNING} characters of an id, all of it,"
+            " or ARM@ALIAS (base@champion); `abctl model list` shows them"
+        )
+    if len(matches) > 1:
+        shown = max(SHOWN, len(asked) + LEAST_BEGINNING)
+        candidates = ", ".join(f"{entry.id[:shown]} (arm {entry.arm})" for entry in matches[:MOST_NAMED])
+        more = f" and {len(matches) - MOST_NAMED} more" if len(matches) > MOST_NAMED else ""
+        raise UnclearModel(
+            f"{len(matches)} models begin with {asked!r}: {candidates}{more}; give more of the id"
+        )
 
 
 def set_alias(engine: Engine, change: AliasChange) -> None:

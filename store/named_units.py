@@ -10,10 +10,11 @@ from sqlalchemy import Connection, select
 from store import tables
 from store.sql import table_of
 from store.unit_columns import UnitColumns
+from store.unit_texts import WORDS, column_of
+from store.word_column import Words
 
 _UNITS = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
-_TEXTS = frozenset({"arm", "weights", "excluded", "fill"})
 _ABSENT = {"won": -1, "settled_at_us": 0}
 _NAMES = tuple(UnitColumns.__dataclass_fields__)
 
@@ -30,7 +31,7 @@ def read_named_units(connection: Connection, experiment: str) -> NamedUnits:
     """The columns of this moment, and whose they are."""
     c = _UNITS.c
     query = (
-        select(c.unit, *(c[name] for name in _NAMES))
+        select(c.unit, *map(column_of, _NAMES))
         .where(c.experiment == experiment)
         .order_by(c.first_at_us, c.first_position, c.first_journal_id)
     )
@@ -41,9 +42,9 @@ def read_named_units(connection: Connection, experiment: str) -> NamedUnits:
     return NamedUnits(UnitColumns(**columns), tuple(names))
 
 
-def _column(name: str, values: tuple[object, ...]) -> NDArray[np.generic]:
-    if name in _TEXTS:
-        return np.array([*values, None], dtype=np.object_)[:-1]
+def _column(name: str, values: tuple[Any, ...]) -> Words | NDArray[np.int64]:
+    if name in WORDS:
+        return Words.of(values)
     absent = _ABSENT.get(name, 0)
     return np.array([absent if v is None else v for v in values], dtype=np.int64)
 

@@ -77,8 +77,12 @@ def row_of(record: TradeOutcome | MarketOutcome, journal_id: str, position: int)
 
 
 def content_of(row: Row) -> str:
-    """Two outcomes of a key that say the same have the same content."""
-    return msgspec.json.encode({name: row[name] for name in _CONTENT}).decode()
+    """Two outcomes of a key that say the same have the same content.
+
+    Conflicts that were stored before there was a `winner` know no such column.
+    """
+    said = {name: row[name] for name in _CONTENT if name != "winner" or row[name] is not None}
+    return msgspec.json.encode(said).decode()
 
 
 def store(connection: Connection, experiment: str, outcomes: Sequence[Row]) -> Settled:

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Table, and_, delete, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from store import tables
+from store import shadow_lives, tables
 from store.audit import record_change
 from store.bulk import Row, chunks
 from store.differences import between
@@ -115,6 +115,7 @@ def _prune_next(rule: Rule, after: str | None, actor: str, connection: Connectio
         connection.execute(marked.values(pruned_at_us=rule.now_us))
         for table in (_DECISIONS, _REFUSALS):
             connection.execute(delete(table).where(_of(table, rule, chunk)))
+    shadow_lives.forget_ticks(connection, rule.experiment, doomed.units)
     if doomed.counts.decisions or doomed.counts.unserved:
         _note(connection, rule, doomed.counts, actor)
     return span, doomed.counts

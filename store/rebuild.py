@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, and_, delete
 
-from store import differences, tables, trade_units
+from store import differences, shadow_lives, tables, trade_units
 from store.audit import record_change
 from store.bulk import upsert
 from store.differences import Difference
@@ -60,8 +60,11 @@ def _repair_next(
     span = next_span(connection, experiment, after)
     stored = held(connection, span)
     must = expected(connection, span, stored)
-    found = tuple(differences.between(experiment, stored, must.book))
+    lives = shadow_lives.held(connection, span)
+    lived = shadow_lives.expected(connection, span, lives, stored.pruned)
+    found = (*differences.between(experiment, stored, must.book), *shadow_lives.between(span, lives, lived))
     _repair(connection, experiment, stored, must.book)
+    shadow_lives.repair(connection, span, lives, lived)
     _note(connection, experiment, found, actor, now_us)
     return span, checked(counts_of(stored, must), found)
 

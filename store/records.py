@@ -95,7 +95,10 @@ class TradeOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, t
 
 
 class MarketOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="m"):
-    """The whole net result of one bot in one unit, trades included; the only input of unit PnL."""
+    """The whole net result of one bot in one unit, trades included; the only input of unit PnL.
+
+    winner: the side whose shares the market paid.
+    """
 
     experiment: str
     unit: str
@@ -109,9 +112,56 @@ class MarketOutcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, 
     closed_at_us: int
     received_at_us: int
     meta: str = "{}"
+    winner: Literal["up", "down"] | None = None
 
 
-Record = Decision | Unserved | TradeOutcome | MarketOutcome
+class ShadowTick(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="s"):
+    """One tick of the paper life of a bot in a unit (arms/shadow.py), of the decision of this id.
+
+    arm: the shadow's. setting: number of the ShadowSetting. tick: 1, 2, ... within the life; 0: it is void
+    from now on, and why. unfilled: orders of both arms so far that nobody would have taken. *_micro: net
+    result of all that was sold and of holding the rest to the end, if UP wins and if DOWN wins.
+    """
+
+    experiment: str
+    decision_id: str
+    unit: str
+    bot: str
+    arm: str
+    setting: int
+    tick: int
+    void: str
+    at_us: int
+    action: Action
+    served_action: Action
+    unfilled: int
+    shadow_up_micro: Micro
+    shadow_down_micro: Micro
+    served_up_micro: Micro
+    served_down_micro: Micro
+
+
+Record = Decision | Unserved | TradeOutcome | MarketOutcome | ShadowTick
+
+
+class ShadowSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """Which arm is shadowed from since_us on; arm None: none any more. number: 1, 2, ...
+
+    is_required: a decision without a quote is refused. stake_micro: the notional of a paper order.
+    fee_ppm: the taker fee's rate, in millionths, where a quote tells none. margin_micro: how far live may
+    lie from paper, in USD a unit, before the evidence is void.
+    """
+
+    experiment: str
+    number: int
+    arm: str | None
+    is_required: bool
+    stake_micro: int
+    fee_ppm: int
+    margin_micro: int
+    since_us: int
+    actor: str
+    reason: str
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +184,13 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     eligible_share: units outside it get the control and stay out of the statistics.
     unit_duration_s: how long a unit lives from its start; attribution_s: how long its outcomes may follow.
     lifetime_s: how far back a bot may say its unit started. imported: made of a log that was whole already.
+    gate: how promotion is decided; plan_units: units at an even split that the bounds are tuned for; looks:
+    shares of them at which a gate that is not sequential looks, at the latest at until (RFC 3339).
+    pnl_margin_usd: how much less net PnL a unit, beside a better rate, still counts as not worse.
+    mode: "bandit" where little regret is wanted instead of a verdict: shares follow the arms' chances to be
+    the best, none below bandit_floor, and change at most every bandit_interval_s.
+    assignment: "switchback" where a coin is that of block_s seconds of a family, or of all (block_by), and
+    units that start in the first burn_in_s of a block are left out.
     """
 
     key: str
@@ -149,6 +206,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     metric: Literal["win_rate", "profit_rate", "pnl"] = "win_rate"
     win: Literal["pnl", "reported"] = "pnl"
     alpha: float = 0.05
+    gate: Literal["sequential", "planned", "hybrid"] = "sequential"
+    plan_units: int = 2000
+    looks: tuple[float, ...] = ()
+    until: str | None = None
+    pnl_margin_usd: float = 0.0
+    mode: Literal["verdict", "bandit"] = "verdict"
+    bandit_floor: float = 0.05
+    bandit_interval_s: int = 3600
+    assignment: Literal["unit", "switchback"] = "unit"
+    block_s: int = 14_400
+    block_by: Literal["family", "all"] = "family"
+    burn_in_s: int = 0
     eligible_share: float = 1.0
     action_rule: Literal["argmax", "sample"] = "argmax"
     created_at_us: int = 0

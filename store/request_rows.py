@@ -1,12 +1,24 @@
 """What was asked in units, answered or refused, in one shape: what totals are made from.
 
-A request that was refused has no `served_arm`; its `reason` is what a decision would have said of a kill.
+A request that was refused has neither `served_arm` nor `latency_us`; its `reason` is what a decision would
+have said of a kill.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, Select, String, case, cast, null, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    CompoundSelect,
+    Connection,
+    Select,
+    String,
+    case,
+    cast,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from store import tables
@@ -33,6 +45,7 @@ _NAMES = (
     "received_at_us",
     "started_at_us",
     "sent_started_at_us",
+    "latency_us",
     "journal_id",
     "position",
 )
@@ -46,7 +59,7 @@ def is_answered(row: Row) -> bool:
 def refused(row: Row) -> Row:
     """A row of tables.Unserved as a request."""
     reason = _KILLED if row["killed"] else row["reason"]
-    return {**row, "served_arm": None, "reason": reason}
+    return {**row, "served_arm": None, "latency_us": None, "reason": reason}
 
 
 def of_units(connection: Connection, experiment: str, units: Sequence[str]) -> Iterator[Row]:
@@ -75,6 +88,8 @@ def _both(decisions: ColumnElement[bool], refusals: ColumnElement[bool]) -> Comp
 def _of_refusal(name: str) -> ColumnElement[Any]:
     if name == "served_arm":
         return cast(null(), String).label(name)
+    if name == "latency_us":
+        return cast(null(), BigInteger).label(name)
     if name == "reason":
         return case((_REFUSALS.c.killed, _KILLED), else_=_REFUSALS.c.reason).label(name)
     return _REFUSALS.c[name]

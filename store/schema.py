@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from store.errors import SchemaTooNew
 
-HEAD = "0006"
-_KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
+HEAD = "0010"
+_KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 _ADVISORY_LOCK = 0x616263746C  # "abctl"
 
 

@@ -170,6 +170,7 @@ class Outcome(SQLModel, table=True):
     closed_at_us: int = Field(sa_type=_BIG)
     received_at_us: int = Field(sa_type=_BIG)
     meta: str = Field(sa_type=Text)
+    winner: str | None = None
     journal_id: str
     position: int = Field(sa_type=_BIG)
 
@@ -195,6 +196,7 @@ class Unit(SQLModel, table=True):
     excluded: NULL, or why the unit is out of the statistics ("forced", "killed", "ineligible").
     decisions, fallbacks, stale: of answered ones. unserved: refused ones that were journaled, one of each bot
     and worker; 0 where none was refused.
+    latency_*: answered decisions by how long they took (store/latencies.py), where that is known.
     pruned_at_us: when its decision rows were removed; from then on decisions change nothing here.
     """
 
@@ -215,6 +217,16 @@ class Unit(SQLModel, table=True):
     fallbacks: int = 0
     stale: int = 0
     unserved: int = 0
+    latency_to_500_us: int = 0
+    latency_to_1000_us: int = 0
+    latency_to_2000_us: int = 0
+    latency_to_5000_us: int = 0
+    latency_to_10000_us: int = 0
+    latency_to_25000_us: int = 0
+    latency_to_50000_us: int = 0
+    latency_to_100000_us: int = 0
+    latency_to_500000_us: int = 0
+    latency_over_500000_us: int = 0
     bots: int = 0
     reported: int = 0
     trades: int = 0
@@ -268,6 +280,135 @@ class Audit(SQLModel, table=True):
     action: str
     experiment: str | None = None
     detail: str = Field(sa_type=Text)
+
+
+class Rollout(SQLModel, table=True):
+    """One rollout of an experiment: its plan, which never changes. since_us: when the experiment began.
+
+    base_version: the split without the treatment that a rollback restores.
+    """
+
+    experiment: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    treatment: str
+    plan: str = Field(sa_type=Text)
+    plan_digest: str
+    base_version: int
+    since_us: int = Field(sa_type=_BIG)
+
+
+class RolloutEvent(SQLModel, table=True):
+    """Append-only: what a rollout did, or found out. The primary key is the fence: of two who would both
+    write the next line of an experiment's rollouts, one does.
+
+    evidence: its canonical JSON where the line was decided on any; evidence_digest names it.
+    """
+
+    experiment: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True)
+    rollout: int
+    at_us: int = Field(sa_type=_BIG)
+    kind: str
+    stage: int
+    share: float
+    split_version: int
+    actor: str
+    reason: str = Field(sa_type=Text)
+    action: str
+    cause: str
+    evidence_digest: str
+    evidence: str = Field(sa_type=Text)
+
+
+class RolloutLook(SQLModel, table=True):
+    """Who looked last at an experiment's rollout. at_us: when the look began; said: what it found.
+
+    every_us: how often its looker means to look; 0 of a single look. said is empty while it looks.
+    """
+
+    experiment: str = Field(primary_key=True)
+    at_us: int = Field(sa_type=_BIG)
+    actor: str
+    every_us: int = Field(sa_type=_BIG)
+    said: str = Field(sa_type=Text)
+
+
+class RolloutTelling(SQLModel, table=True):
+    """How far the lines of an experiment's rollouts are told to the webhook. seq: the last one done with.
+
+    tries, next_at_us, error: of the line after it. given_up: how many lines nobody took.
+    """
+
+    experiment: str = Field(primary_key=True)
+    seq: int
+    tries: int
+    next_at_us: int = Field(sa_type=_BIG)
+    given_up: int
+    error: str = Field(sa_type=Text)
+
+
+class ShadowSetting(SQLModel, table=True):
+    """Append-only: which arm an experiment shadows from when on; NULL: none. See records.ShadowSetting."""
+
+    experiment: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    arm: str | None = None
+    is_required: bool
+    stake_micro: int = Field(sa_type=_BIG)
+    fee_ppm: int
+    margin_micro: int = Field(sa_type=_BIG)
+    since_us: int = Field(sa_type=_BIG)
+    actor: str
+    reason: str = Field(sa_type=Text)
+
+
+class ShadowTick(SQLModel, table=True):
+    """One tick of a paper life, by its place in the journal. See records.ShadowTick."""
+
+    __table_args__ = (Index("ix_shadowtick_unit", "experiment", "unit"),)
+
+    experiment: str = Field(primary_key=True)
+    journal_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True, sa_type=_BIG)
+    decision_id: str
+    unit: str
+    bot: str
+    arm: str
+    setting: int
+    tick: int
+    void: str
+    at_us: int = Field(sa_type=_BIG)
+    action: str
+    served_action: str
+    unfilled: int
+    shadow_up_micro: int = Field(sa_type=_BIG)
+    shadow_down_micro: int = Field(sa_type=_BIG)
+    served_up_micro: int = Field(sa_type=_BIG)
+    served_down_micro: int = Field(sa_type=_BIG)
+
+
+class ShadowLife(SQLModel, table=True):
+    """Totals of the paper life of one bot in one unit: a function of its ticks (store/shadow_lives.py).
+
+    ticks: rows. Whole is a life whose ticks are 1 to last_tick once each: their sum says so. void: why it
+    counts for nobody, or empty. The *_micro are the newest tick's.
+    """
+
+    experiment: str = Field(primary_key=True)
+    unit: str = Field(primary_key=True)
+    bot: str = Field(primary_key=True)
+    arm: str
+    setting: int
+    ticks: int
+    last_tick: int
+    tick_sum: int = Field(sa_type=_BIG)
+    void: str
+    differed: int
+    unfilled: int
+    shadow_up_micro: int = Field(sa_type=_BIG)
+    shadow_down_micro: int = Field(sa_type=_BIG)
+    served_up_micro: int = Field(sa_type=_BIG)
+    served_down_micro: int = Field(sa_type=_BIG)
 
 
 class ApiKey(SQLModel, table=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, delete, select
 
-from store import decision_rows, request_rows, tables, unit_bots
+from store import decision_rows, latencies, request_rows, tables, unit_bots
 from store.bulk import Row, chunks, upsert
 from store.decision_rows import StoredDecisions
 from store.lookup import EXPERIMENT, Lookup
@@ -20,7 +20,7 @@ _TABLE = table_of(tables.Unit)
 _BOTS = table_of(tables.UnitBot)
 _TOTALS = Lookup(select(_TABLE).where(_TABLE.c.experiment == EXPERIMENT), _TABLE.c.unit)
 _PLACE = ("first_at_us", "first_journal_id", "first_position")
-_SUMS = ("decisions", "fallbacks", "stale", "unserved")
+_SUMS = ("decisions", "fallbacks", "stale", "unserved", *latencies.COLUMNS)
 _FROM_DECISIONS = (
     "experiment",
     "unit",
@@ -91,6 +91,7 @@ def totals_of(group: Sequence[Row], bound: Row | None) -> Row:
         "fallbacks": sum(row["served_arm"] != row["arm"] and not row["forced"] for row in answered),
         "stale": sum(row["split_stale"] for row in answered),
         "unserved": len(group) - len(answered),
+        **latencies.counted(answered),
     }
     return {name: row[name] for name in _FROM_DECISIONS}
 

@@ -14,6 +14,7 @@ _ROWS = (
     (table_of(tables.UnitBot), 4_000),
     (table_of(tables.Decision), 20_000),
     (table_of(tables.Unserved), 20_000),
+    (table_of(tables.ShadowTick), 20_000),
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, union
 
-from store import differences, tables, trade_units
+from store import differences, shadow_lives, tables, trade_units
 from store.differences import Difference
 from store.expected import Book, Expected, expected, held
 from store.journal_check import check_journals
@@ -75,10 +75,16 @@ def verify_units(connection: Connection, experiment: str) -> Iterator[Checked]:
 
 
 def verify_span(connection: Connection, span: Span) -> Checked:
-    """The unit totals of a span."""
+    """The unit totals of a span, and its paper lives."""
     stored = held(connection, span)
     must = expected(connection, span, stored)
-    return checked(counts_of(stored, must), differences.between(span.experiment, stored, must.book))
+    lives = shadow_lives.held(connection, span)
+    lived = shadow_lives.expected(connection, span, lives, stored.pruned)
+    found = (
+        *differences.between(span.experiment, stored, must.book),
+        *shadow_lives.between(span, lives, lived),
+    )
+    return checked(counts_of(stored, must), found)
 
 
 def counts_of(stored: Book, must: Expected) -> Counts:

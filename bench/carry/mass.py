@@ -150,7 +150,7 @@ def _statements(mass: Mass, dialect: str) -> Iterator[str]:
         contaminated="false", started_at_us="at_us", start_conflicts="0", first_at_us="at_us",
         first_journal_id="'journal'", first_position=f"u * {mass.ticks * 300}",
         last_at_us=f"at_us + {mass.ticks - 1} * 1000000", decisions=str(mass.ticks), fallbacks="fallbacks",
-        stale="0", unserved="0", bots="1", reported="1", trades="trades",
+        stale="0", unserved="0", latency_to_500_us=str(mass.ticks), bots="1", reported="1", trades="trades",
         trade_wins="CASE WHEN trades = 1 AND pnl > 0 THEN 1 ELSE 0 END", market_trades="trades",
         pnl_micro="pnl", fee_micro="1000", stake_micro="500000 * trades", fill="'live'",
         settled_at_us="at_us + 900000000",

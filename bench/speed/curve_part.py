@@ -1,5 +1,7 @@
 """Latency against concurrency in a closed loop, 1 to 256 connections: floor and abctl in turns."""
 
+from statistics import median
+
 from speed import bodies
 from speed.found import Finding, Section
 from speed.lab import Lab
@@ -27,14 +29,30 @@ def _arm(lab: Lab, arm: str) -> Section:
         rates.append(mine.per_s)
         rows.append(_row(connections, theirs, mine))
     title = f"Latency against concurrency, all to {arm}"
-    kept = rates[-1] / max(rates)
+    best = CONNECTIONS[rates.index(max(rates))]
+    kept = _kept(lab, best)
     finding = Finding(
         f"of its best rate at {CONNECTIONS[-1]} connections, {arm}",
         f"at least {KEPT:g}x",
         f"{kept:.2f}x",
         kept >= KEPT,
     )
-    return Section(f"curve-{arm}", title, HEADER, tuple(rows), (finding,))
+    note = (
+        f"The promise: {best} and {CONNECTIONS[-1]} connections in turns, the median of {lab.rounds} ratios."
+    )
+    return Section(f"curve-{arm}", title, HEADER, tuple(rows), (finding,), (note,))
+
+
+def _kept(lab: Lab, best: int) -> float:
+    """Of abctl's rate at its best: one run each could be a busy second of the machine's."""
+    ratios = []
+    for _ in range(lab.rounds):
+        most, last = (
+            lab.closed(lab.abctl.server, bodies.decisions(lab.folder), connections)
+            for connections in (best, CONNECTIONS[-1])
+        )
+        ratios.append(last.per_s / most.per_s)
+    return median(ratios)
 
 
 def _row(connections: int, theirs: Closed, mine: Closed) -> tuple[str, ...]:

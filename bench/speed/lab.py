@@ -23,7 +23,8 @@ from speed.servers import Abctl, Server
 from speed.wrk import Closed, closed
 
 ARMS = ("transformer", "base")
-_THAW_S = 0.2
+_THAW_S = 2.0
+"""A worker that was frozen for many seconds first does what its clocks have missed: that is nobody's load."""
 
 
 @dataclass(frozen=True, slots=True)

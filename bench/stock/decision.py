@@ -1,12 +1,15 @@
 """One decision from raw quotes: the newest state, its window, the answer; the guide's own table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from speed.found import Finding, Section
 
 from arms.onnx_runtime import window_of
 from market.features import Feed, features_of
+from market.live_features import LiveFeatures, QuoteTick, ticks_of
+from market.looking_back import Ints
 from market.session import Session
 from market.worlds import DECOY, tape_of
 from stock.duel import Call, Pace, duel
@@ -14,15 +17,16 @@ from stock.subject import Subject
 
 DECISION_MS = 1.0
 GUIDE_MS = {"base": 4.5, "transformer": 7.5}
+Source = tuple[Ints, Ints, Ints, Feed]
 MARKET_TICKS, TICK_US, MICRO = 1_800, 500_000, 1_000_000
-HEADER = ("arm", "state from quotes us", "with trades us a state", "from a session us")
+HEADER = ("arm", "state us", "of it quotes us", "by whole market us", "from a session us")
 MORE = ("window and answer us", "total ms", "guide ms")
 NOTE = (
-    f"*state from quotes*: `features_of` over all {MARKET_TICKS:,} ticks of a 15-minute market for "
-    "its last state, the worst case of a bot that extracts one state at a time. *with trades*: "
-    "the same with every optional feed, the whole market at once as a recording is read, per "
-    "state; it is not made for one state at a time. *from a session*: the history of a simulated "
-    "market, position included. The total is *state from quotes* and *window and answer*."
+    f"*state*: the newest state of a {MARKET_TICKS:,}-tick market of 15 minutes with every optional feed, "
+    "tick by tick as a bot meets them (`LiveFeatures`), mean over a market. *of it quotes*: the same without "
+    "a feed. *by whole market*: `features_of` with every feed, all ticks at once as a recording is read, per "
+    "state; the same numbers. *from a session*: the history of a simulated market, position included. The "
+    "total is *state* and *window and answer*, which is encoding and policy."
 )
 
 
@@ -42,20 +46,27 @@ def decisions(subjects: Sequence[Subject], pace: Pace) -> Section:
 
 def _decision(subject: Subject, pace: Pace) -> tuple[tuple[str, ...], Finding]:
     kind, window = subject.preset.kind, subject.preset.window
-    market, (quotes, traded) = _late_session(), extractions()
+    market, source = _late_session(), source_of_all()
     history = market.history(window).tolist()
     times = duel(
         {
-            "quotes": quotes,
+            "state": live(ticks_of(*source)),
+            "quotes": live([untold(tick) for tick in ticks_of(*source)]),
             "session": lambda: market.history(window),
             "answer": lambda: subject.arm.act(*window_of(history, window)),
         },
         pace,
     )
-    traded_us = duel({"": traded}, Pace(max(2, pace.rounds // 6), 0.0, 1)).median("") / MARKET_TICKS
-    quotes_us, answer_us = times.median("quotes"), times.median("answer")
-    total_ms = (quotes_us + answer_us) / 1e3
-    us = (f"{quotes_us:,.0f}", f"{traded_us:,.0f}", f"{times.median('session'):.1f}", f"{answer_us:,.0f}")
+    whole = duel({"": lambda: features_of(*source)}, Pace(max(2, pace.rounds // 6), 0.0, 1))
+    state_us, answer_us = times.median("state"), times.median("answer")
+    total_ms = (state_us + answer_us) / 1e3
+    us = (
+        f"{state_us:,.0f}",
+        f"{times.median('quotes'):,.0f}",
+        f"{whole.median('') / MARKET_TICKS:.1f}",
+        f"{times.median('session'):.1f}",
+        f"{answer_us:,.0f}",
+    )
     target = f"under {DECISION_MS:g} ms"
     promise = Finding(
         f"state, encoding and policy, {kind}", target, f"{total_ms:.2f} ms", total_ms < DECISION_MS
@@ -70,8 +81,8 @@ def _late_session() -> Session:
     return market
 
 
-def extractions() -> tuple[Call, Call]:
-    """A whole market's features: from quotes, and from all that a source may know."""
+def source_of_all() -> Source:
+    """A whole market: times, quotes, depths, and every optional feed."""
     rng = np.random.default_rng(0)
     tick_us = np.arange(MARKET_TICKS, dtype=np.int64) * TICK_US
     mid = MICRO // 2 + np.cumsum(rng.integers(-2, 3, MARKET_TICKS)) * 1_000
@@ -84,4 +95,20 @@ def extractions() -> tuple[Call, Call]:
         flow_usd=rng.uniform(0, 9e4, (MARKET_TICKS, 2)),
         trade_count=rng.integers(0, 9, MARKET_TICKS).astype(np.float64),
     )
-    return lambda: features_of(tick_us, prices, depths), lambda: features_of(tick_us, prices, depths, feed)
+    return tick_us, prices, depths, feed
+
+
+def untold(tick: QuoteTick) -> QuoteTick:
+    """The same without any feed."""
+    return QuoteTick(tick.tick_us, tick.up_bid, tick.up_ask, tick.up_bid_depth, tick.up_ask_depth)
+
+
+def live(ticks: Sequence[QuoteTick]) -> Call:
+    """Every call is the next state; a market that ends begins again."""
+
+    def states() -> Iterator[object]:
+        while True:
+            market = LiveFeatures()
+            yield from map(market.state, ticks)
+
+    return partial(next, states())

@@ -138,7 +138,10 @@ class TradeOutcome(
 class MarketOutcome(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="market"
 ):
-    """One bot's whole net result in one unit, trades included; sent also when nothing was traded."""
+    """One bot's whole net result in one unit, trades included; sent also when nothing was traded.
+
+    winner: the side whose shares the market paid; a shadow arm's paper position is settled by it.
+    """
 
     unit: str
     pnl_usd: float
@@ -148,6 +151,7 @@ class MarketOutcome(
     fee_usd: float | None = None
     stake_usd: float | None = None
     trades: int | None = None
+    winner: Literal["up", "down"] | None = None
     won: bool | None = None
     experiment: str | None = None
     meta: dict[str, Any] | None = None

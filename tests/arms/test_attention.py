@@ -14,7 +14,7 @@ from arms.fills import BUY, SELL
 from arms.onnx_runtime import load
 from arms.presets import preset_of
 from arms.schema import MARKET_V1
-from arms.torch_export import export
+from arms.torch_export import attention, export
 from arms.torch_nets import MultiHeadAttention, sinusoidal
 from cli.starters import starters_folder
 from market.worlds import CUED, DECOY_FAST, SPIKED, tape_of
@@ -70,6 +70,8 @@ def test_it_is_what_torch_computes(exported):
             asked = length if layer < preset.layers - 1 else 1  # what padding asks, nobody hears
             ours = found.weights[layer, :, -asked:, :]
             assert ours == pytest.approx(theirs[:, -asked:], abs=2e-5)
+            told = attention(net, history[None], np.array([length]))[0, layer, :, -asked:]
+            assert told == pytest.approx(theirs[:, -asked:], abs=1e-5)
 
 
 def test_shares_are_shares_and_padding_gets_none(exported):

@@ -11,9 +11,10 @@ from mlx.utils import tree_flatten
 
 from arms import mlx_export, mlx_training, torch_export, torch_training
 from arms.artefact import Trained
+from arms.attention import attention_of
 from arms.cloning import Batch
 from arms.episodes import Episode
-from arms.errors import TrainingError
+from arms.errors import ArtefactError, TrainingError
 from arms.mlx_nets import DecisionNet, weights_of, with_weights
 from arms.onnx_runtime import load
 from arms.presets import PRESETS, preset_of
@@ -48,6 +49,32 @@ def test_same_weights_same_answers(net_of, kind, name):
     twin_probs, twin_value = mlx_export.answers(twin, histories, lengths)
     assert np.abs(twin_probs - probs).max() < 1e-5
     assert np.abs(twin_value - value).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["default", "large", "fast"])
+def test_both_look_at_the_same_and_so_does_the_artefact(net_of, name, tmp_path):
+    """Per layer and head, of every query: MLX's own weights, torch's, and numpy's of the file."""
+    net, twin = twins(net_of, "transformer", name)
+    preset = preset_of("transformer", name)
+    histories, lengths = inputs(preset.window, rows=32)
+    ours = mlx_export.attention(twin, histories, lengths)
+    theirs = torch_export.attention(net, histories, lengths)
+    assert ours.shape == (32, preset.layers, preset.heads, preset.window, preset.window)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert not np.isnan(ours[:, :-1]).any() and np.isnan(ours[:, -1, :, :-1]).all()
+    np.testing.assert_allclose(ours[:, :, :, -1].sum(axis=-1), 1, atol=1e-5)
+    assert not ours[lengths == 1][:, :, :, -1, :-1].any(), "padding is never read"
+    artefact = mlx_export.export(twin, preset, "transformer", MARKET_V1, Trained(), tmp_path / "m")
+    for row in range(4):
+        own = attention_of(artefact, histories[row], int(lengths[row])).weights
+        np.testing.assert_allclose(ours[row], own, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", [mlx_export, torch_export])
+def test_base_looks_at_nothing_and_says_so(net_of, backend):
+    net, twin = twins(net_of, "base", "fast")
+    with pytest.raises(ArtefactError, match="only a transformer attends"):
+        backend.attention(twin if backend is mlx_export else net, *inputs(3, rows=1))
 
 
 @pytest.mark.parametrize(("kind", "name"), [("base", "fast"), ("transformer", "fast")])

@@ -16,6 +16,7 @@ from mlx.utils import tree_flatten
 from arms import mlx_export, mlx_ppo, torch_export, torch_ppo
 from arms.advantages import Horizon, Trail, advantages_of
 from arms.artefact import Trained, markets_in, read_artefact
+from arms.checkpoint import Checkpoint
 from arms.environment import drawn, rollout
 from arms.epochs import Watch
 from arms.errors import ArtefactError, EpisodeError, TrainingError
@@ -23,7 +24,7 @@ from arms.mlx_nets import weights_of as mlx_weights_of
 from arms.mlx_nets import with_weights
 from arms.mlx_training import policy_of as mlx_policy_of
 from arms.onnx_runtime import load
-from arms.ppo import Clipping, PpoBatch, PpoConfig, minibatches, standardised, weighed
+from arms.ppo import Clipping, PpoBatch, PpoConfig, PpoEpoch, minibatches, standardised, weighed
 from arms.presets import BasePreset, preset_of
 from arms.schema import MARKET_V1
 from arms.torch_nets import DecisionNet
@@ -61,6 +62,12 @@ class Chain:
         done = near | far | (self.age == CHAIN_TICKS)
         self.cell[done], self.age[done] = START, 0
         return STEP_USD + NEAR_USD * near + FAR_USD * far, done
+
+    def state(self):
+        return {"cell": self.cell.copy(), "age": self.age.copy()}
+
+    def restore(self, state):
+        self.cell, self.age = state["cell"].copy(), state["age"].copy()
 
 
 def walked(policy):
@@ -390,7 +397,7 @@ CHAIN_CONFIG = PpoConfig(
 def test_it_finds_the_far_end_of_the_chain(backend):
     fitted = BACKENDS[backend].train(Chain(16), SMALL, CHAIN_CONFIG, walked)
     assert fitted.trained.metrics["pnl_per_market_usd"] == pytest.approx(BEST_USD)
-    assert not fitted.stopped and fitted.trained.origin == "ppo" and fitted.trained.data_digest == "c" * 32
+    assert fitted.trained.origin == "ppo" and fitted.trained.data_digest == "c" * 32
 
 
 def test_stable_baselines3_finds_the_same_end(sb3, chain_env):
@@ -426,7 +433,7 @@ def test_the_same_seed_gives_the_same_model(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_loss_that_explodes_stops_and_the_best_weights_are_kept(backend):
+def test_a_loss_that_explodes_stops_and_the_best_weights_are_kept(backend, tmp_path):
     class Broken(Chain):
         """Pays a fortune from its 130th tick on: the loss is no longer a float32."""
 
@@ -437,13 +444,113 @@ def test_a_loss_that_explodes_stops_and_the_best_weights_are_kept(backend):
             rewards, done = super().step(actions)
             return rewards * (1e25 if self.ticks > 130 else 1), done
 
-    fitted = BACKENDS[backend].train(Broken(16), SMALL, replace(CHAIN_CONFIG, epochs=9), walked)
-    assert "the loss of epoch 3, batch 1 is" in fitted.stopped and "learning rate" in fitted.stopped
+    config, checkpoint = replace(CHAIN_CONFIG, epochs=9), Checkpoint(tmp_path / "c", {}, PpoEpoch)
+    with pytest.raises(TrainingError, match=r"the loss of epoch 3, batch 1 is .*: lower the learning rate"):
+        BACKENDS[backend].train(Broken(16), SMALL, config, walked, Watch(checkpoint=checkpoint))
+    enough = Watch(checkpoint=checkpoint, is_enough=True)
+    fitted = BACKENDS[backend].train(Chain(16), SMALL, config, walked, enough)
     assert len(fitted.epochs) == 2
     scores = [fitted.trained.metrics["start_pnl_per_market_usd"], *(epoch.pnl_usd for epoch in fitted.epochs)]
     assert fitted.trained.metrics["pnl_per_market_usd"] == pytest.approx(max(scores))
     policy = policy_of(fitted.net, 1) if backend == "torch" else mlx_policy_of(fitted.net, 1)
     assert walked(policy)[0] == pytest.approx(max(scores))
+
+
+def named_weights(backend, net):
+    return mlx_weights_of(net) if backend == "mlx" else torch_export.weights_of(net)
+
+
+class Killed(Exception):
+    """Where a process would die."""
+
+
+def dying_after(batches):
+    """A watch's `batch` that dies after so many steps of this run."""
+    left = iter(range(batches))
+
+    def batch(_share):
+        if next(left, None) is None:
+            raise Killed
+
+    return batch
+
+
+def course_env():
+    """Eight places, played on through ends of markets; an epoch ends in the middle of them."""
+    return VectorEnv(decoys(0, 5), markets=8, window=10, seed=3)
+
+
+PLAYED = PpoConfig(
+    epochs=4, ticks=70, passes=2, batch_size=128, critic_epochs=1, learning_rate=3e-3, target_kl=1.0
+)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_whenever_it_is_killed_it_ends_with_the_same_bits(backend, tmp_path):
+    """Every run plays in an environment of its own, and one that dies leaves nothing but the file."""
+    preset, judge = preset_of("transformer", "fast"), judge_on(decoys(5_000_000, 4))
+    train = BACKENDS[backend].train
+    whole = train(course_env(), preset, PLAYED, judge)
+    checkpoint, runs, before = Checkpoint(tmp_path / "c", {}, PpoEpoch), 0, []
+    while True:
+        runs += 1
+        watch = Watch(batch=dying_after(10), checkpoint=checkpoint, begun=lambda e: before.append(len(e)))
+        try:
+            ended = train(course_env(), preset, PLAYED, judge, watch)
+            break
+        except Killed:
+            continue
+    assert runs > 2 and before == sorted(before) and before[0] == 0 and before[-1] > 1
+    assert ended.trained == whole.trained and ended.trained.epochs > 0, "no mere start"
+    assert [replace(e, samples_per_s=0.0) for e in ended.epochs] == [
+        replace(e, samples_per_s=0.0) for e in whole.epochs
+    ]
+    ours, theirs = (named_weights(backend, fitted.net) for fitted in (ended, whole))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def another(name, array):
+    """A value of the same kind."""
+    if "environment" not in name:
+        return np.asarray(array * 2)
+    return ((array + 1) % (3 if "actions" in name else 5)).astype(array.dtype)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_part_of_its_checkpoint_is_needed(backend, tmp_path):
+    """With another net, optimizer, dice or environment the end is another one."""
+    checkpoint = Checkpoint(tmp_path / "c", {}, PpoEpoch)
+    preset, config = preset_of("base", "fast"), replace(PLAYED, epochs=3, batch_size=280)
+    env, train = VectorEnv(decoys(0, 5), markets=4, window=3, seed=3), BACKENDS[backend].train
+
+    def facts(fitted):
+        return [(epoch.loss, epoch.kl, epoch.played_usd) for epoch in fitted.epochs]
+
+    def judge(_policy):
+        return [1.0]
+
+    def gone_on():
+        fresh = VectorEnv(decoys(0, 5), markets=4, window=3, seed=3)
+        return train(fresh, preset, config, judge, Watch(checkpoint=checkpoint))
+
+    with pytest.raises(Killed):
+        train(env, preset, config, judge, Watch(batch=dying_after(4), checkpoint=checkpoint))
+    standing = checkpoint.load()
+    assert len(standing.epochs) == 2
+    whole = gone_on()
+    other = np.random.default_rng(9).bit_generator.state
+    changed = [replace(standing, rng=dict(other))]
+    for part in ("net", "adam", "environment/drawn", "environment/actions", "environment/tape"):
+        state = {
+            name: another(name, array) if name.startswith(part) else array
+            for name, array in standing.state.items()
+        }
+        changed.append(replace(standing, state=state))
+    for standing in changed:
+        checkpoint.save(standing)
+        again = gone_on()
+        assert facts(again)[:2] == facts(whole)[:2]
+        assert facts(again)[2:] != facts(whole)[2:]
 
 
 def test_it_stops_once_nothing_gets_better():
@@ -539,7 +646,7 @@ def test_a_course_that_stops_before_it_was_better_writes_nothing(tmp_path):
     course = replace(course, judges=course.judges[:5])
     config = PpoConfig(epochs=4, ticks=200, learning_rate=1e30, target_kl=1e30, critic_epochs=0)
     with pytest.raises(
-        TrainingError, match=r"the loss of epoch 1, batch \d+ is (nan|inf).* so nothing is written"
+        TrainingError, match=r"the loss of epoch 1, batch \d+ is (nan|inf): lower the learning rate"
     ):
         train_ppo("base", "fast", course, config, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []

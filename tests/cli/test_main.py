@@ -31,7 +31,23 @@ def test_the_commands_are_those_of_the_design():
         *("serve", "status", "report", "ope", "power", "aa", "import", "demo", "doctor"),
         *("data import", "data info"),
         *(f"db {name}" for name in ("upgrade", "verify", "rebuild", "export", "moments", "backup", "prune")),
-        *(f"split {name}" for name in ("show", "set", "restore", "history", "kill", "lift")),
+        *(
+            f"rollout {name}"
+            for name in (
+                "start",
+                "status",
+                "pause",
+                "resume",
+                "approve",
+                "abort",
+                "history",
+                "verify",
+                "run",
+                "plan check",
+            )
+        ),
+        *(f"bandit {name}" for name in ("run", "status", "resume")),
+        *(f"split {name}" for name in ("show", "set", "restore", "history", "kill", "lift", "shadow")),
         *(f"experiment {name}" for name in ("create", "list", "show", "archive")),
         *("arm list", "arm add", "key create", "key list", "key revoke"),
         *(

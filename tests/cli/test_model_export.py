@@ -20,6 +20,7 @@ from arms.artefact import read_artefact
 from arms.foreign_weights import shapes_of
 from arms.remote_folder import fetched
 from cli import failures
+from cli.staging import PREFIX, YOUNG_S, ended_in_order, remove_left, staged_beside
 from cli.starters import starters_folder
 
 BASE, TRANSFORMER = (starters_folder() / arm for arm in ("base", "transformer"))
@@ -183,18 +184,86 @@ def test_a_model_that_answers_otherwise_leaves_nothing(abctl, tmp_path, to, outp
     assert names(tmp_path) == {"mixed"}
 
 
-def test_ctrl_c_leaves_nothing(tmp_path):
+def ended(folder, number, tell=subprocess.Popen.send_signal):
+    """An export that a signal ends in the middle, by way of tell: its code and what it said."""
     program = [sys.executable, "-P", "-c", PROGRAM]
-    words = ["model", "export", "--input", TRANSFORMER, "--output", tmp_path / "deep/out", "--to", "torch"]
+    words = ["model", "export", "--input", TRANSFORMER, "--output", folder / "deep/out", "--to", "torch"]
     with subprocess.Popen([*program, *map(str, words)], stderr=subprocess.PIPE, text=True) as running:
         until_s = time.monotonic() + 60
-        while not list(tmp_path.rglob(".abctl-export-*/model")) and time.monotonic() < until_s:
+        while not list(folder.rglob(".abctl-export-*/model")) and time.monotonic() < until_s:
             assert running.poll() is None, running.stderr.read()
             time.sleep(0.002)
-        running.send_signal(signal.SIGINT)
+        tell(running, number)
         _, said = running.communicate(timeout=60)
-    assert running.returncode == failures.INTERRUPTED, said
+    return running.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_leaves_nothing(tmp_path, number):
+    code, said = ended(tmp_path, number)
+    assert code == failures.INTERRUPTED, said
     assert names(tmp_path) == set()
+
+
+def until_gone(running, number):
+    """One signal after the other, faster than a folder is removed."""
+    while running.poll() is None:
+        running.send_signal(number)
+        time.sleep(0.0002)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nor_do_more_of_them_while_it_tidies_up(tmp_path, number):
+    """The very last one may come when all is removed, and end the process in its own way."""
+    code, said = ended(tmp_path, number, until_gone)
+    assert code in (failures.INTERRUPTED, -number), said
+    assert names(tmp_path) == set()
+
+
+def test_a_signal_to_end_long_after_one_that_was_lost_ends_it_still():
+    """What a finalizer raises is told to nobody, so the first signal may have been for nothing."""
+    with ended_in_order(tidying_s=0.05):
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_a_kill_leaves_the_next_export_removes(abctl, tmp_path):
+    ended(tmp_path, signal.SIGKILL)
+    (left,) = names(tmp_path)
+    words = ("model", "export", "--input", BASE, "--to", "onnx", "--output")
+    assert abctl(*words, "first").code == failures.OK
+    assert names(tmp_path) == {left, "first"}, "so young it may be of a command that just begins"
+    old_s = time.time() - 2 * YOUNG_S
+    os.utime(tmp_path / left, (old_s, old_s))
+    assert abctl(*words, "second").code == failures.OK
+    assert names(tmp_path) == {"first", "second"}
+
+
+def test_a_folder_that_is_in_use_stays_however_old_and_so_do_links_and_files(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "own")
+    (tmp_path / f"{PREFIX}file").write_text("mine")
+    with staged_beside(tmp_path / "out") as place:
+        place.mkdir()
+        held = {place.parent.name, f"{PREFIX}link", f"{PREFIX}file", "own"}
+        remove_left(tmp_path, time.time() + 1e6)
+        assert names(tmp_path) == held and place.is_dir()
+    assert names(tmp_path) == held - {place.parent.name}
+    assert names(tmp_path / "own") == {"notes.txt"}
+
+
+@pytest.mark.parametrize("name", ["notes", "abcdefgh"])
+def test_a_folder_that_a_user_made_stays_whatever_it_is_called(tmp_path, name):
+    own = tmp_path / f"{PREFIX}{name}"
+    own.mkdir()
+    (own / "mine.txt").write_text("mine")
+    remove_left(tmp_path, time.time() + 1e6)
+    assert (own / "mine.txt").read_text() == "mine"
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,17 @@ def test_a_name_that_names_nothing_is_refused(abctl, name):
     assert name in done.sentence
 
 
+def test_too_little_of_an_id_is_refused_and_four_characters_are_enough(abctl):
+    model = imported(abctl, starters_folder() / "base")
+    for letters in range(1, 4):
+        done = abctl("model", "promote", model[:letters])
+        assert done.code == failures.REFUSED
+        assert f"'{model[:letters]}' is too short: give at least 4 characters of an id" in done.sentence
+    assert champions(abctl) == []
+    assert abctl("model", "promote", model[:4]).code == failures.OK
+    assert champions(abctl) == [model]
+
+
 def test_another_alias_is_refused(abctl):
     done = abctl("model", "promote", "2a62", "--alias", "best")
     assert done.code == failures.REFUSED

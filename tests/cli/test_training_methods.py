@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arms.artefact import read_artefact
-from arms.epochs import UNWATCHED
+from arms.epochs import UNWATCHED, Watch
 from arms.ppo import PpoConfig
 from arms.training import TrainingConfig
 from cli import failures
@@ -29,6 +29,14 @@ def clone(tmp_path_factory):
     return folder
 
 
+class Ended(Exception):
+    """Where a training is ended after an epoch."""
+
+
+def ended(_epoch):
+    raise Ended
+
+
 @pytest.mark.parametrize("method", USUAL)
 def test_every_method_makes_a_model_that_is_served(abctl, tmp_path, clone, method):
     more = ("--start", clone) if method == "ppo" else ()
@@ -47,7 +55,7 @@ REFUSED = {
     "a method that is none": (("--method", "dqn"), "bc, awr, iql, ppo"),
     "a start for cloning": (("--start", "models/base"), "--start is for ppo"),
     "dropout for ppo": (("--method", "ppo", "--dropout", "0.2"), "leave --dropout out"),
-    "a finish for ppo": (("--method", "ppo", "--finish"), "nothing to --finish"),
+    "a finish of nothing": (("--method", "ppo", "--finish"), "--finish needs a checkpoint"),
     "a batch of one for ppo": (("--method", "ppo", "--batch-size", "1"), "2 or more"),
     "a rate of nothing": (("--learning-rate", "0"), "above 0"),
     "a rate without end": (("--learning-rate", "inf"), "finite"),
@@ -102,13 +110,16 @@ def test_a_net_spoiled_by_the_last_batch_of_an_epoch_is_not_taken_for_one_that_h
 
 
 def test_ppo_leaves_the_checkpoint_of_others_alone(abctl, tmp_path):
-    held = tmp_path / "m.training" / "checkpoint.safetensors"
-    held.parent.mkdir()
-    held.write_bytes(b"of a cloning")
+    course, held = simulated_course("decoy-fast", 30, 0), tmp_path / "m.training" / "checkpoint.safetensors"
+    with pytest.raises(Ended):
+        train_artefact(
+            "base", "fast", course, TrainingConfig(), tmp_path / "m", Watch(ended), checkpoint_at=held
+        )
+    before = held.read_bytes()
     done = abctl("model", "train", *SMALL, "--method", "ppo", "--output", tmp_path / "m")
     assert done.code == failures.REFUSED
-    assert "--no-resume" in done.sentence
-    assert held.read_bytes() == b"of a cloning"
+    assert "is of a training with method bc, not ppo" in done.sentence
+    assert held.read_bytes() == before
 
 
 @pytest.mark.parametrize("backend", ["torch", "mlx"])
@@ -131,5 +142,5 @@ def test_an_arm_that_is_none_is_refused(abctl, tmp_path):
 def test_where_nothing_is_said_the_method_has_its_own_numbers():
     ppo, bc = config_of("ppo", 3, None, None, 0), config_of("bc", 3, None, None, 0)
     assert (ppo.batch_size, ppo.learning_rate) == (PpoConfig().batch_size, PpoConfig().learning_rate)
-    assert bc == TrainingConfig(epochs=3)
+    assert bc == TrainingConfig(epochs=3, batch_size=64)
     assert config_of("ppo", 3, 64, 0.1, 0).batch_size == 64

@@ -164,10 +164,10 @@ def test_what_is_asked_for_wrongly_is_said_before_it_begins(abctl, tmp_path, fla
 
 def test_what_decides_the_weights_is_in_the_artefact(abctl, tmp_path):
     words = ("--arm", "transformer", "--output", "m", "--epochs", "1", "--markets", "10", "--no-register")
-    ids, usual = set(), {"dropout": "0.1", "batch size": "192", "learning rate": "0.002"}
+    ids, usual = set(), {"dropout": "0.1", "batch size": "64", "learning rate": "0.002"}
     for extra, changed in (
         ((), {}),
-        (("--dropout", "0.4", "--batch-size", "64"), {"dropout": "0.4", "batch size": "64"}),
+        (("--dropout", "0.4", "--batch-size", "32"), {"dropout": "0.4", "batch size": "32"}),
     ):
         told = abctl("model", "train", *words, *extra, "--json")
         assert told.code == 0, told.err

@@ -16,6 +16,10 @@ from cli import failures
 COMMAND = Path(sys.executable).parent / "abctl"
 PATIENCE_S = 60
 SMALL = ("--arm", "transformer", "--epochs", "5", "--markets", "40", "--no-register")
+PLAYS = (
+    "--method", "ppo", "--arm", "base", "--epochs", "5", "--markets", "20", "--learning-rate", "0.003",
+    "--no-register",
+)  # fmt: skip
 EXPLODES = ("--arm", "base", "--epochs", "6", "--markets", "10", "--batch-size", "252", "--no-register")
 
 
@@ -51,21 +55,32 @@ def model_in(told):
     return re.search(r"model ([0-9a-f]{32}) in m", told).group(1)
 
 
-@pytest.mark.parametrize(("backend", "rests_s"), [("torch", (0.0, 0.13)), ("mlx", (0.02, 0.17))])
-def test_killed_again_and_again_it_gives_the_same_model(abctl, tmp_path, backend, rests_s):
-    """Each time at another place of an epoch; the file system stays, the process does not."""
-    words = (*SMALL, "--output", "m", "--backend", backend)
+@pytest.mark.parametrize(
+    ("method", "backend", "kills"),
+    [
+        (SMALL, "torch", ((1, 0.0), (1, 0.13))),
+        (SMALL, "mlx", ((1, 0.02), (1, 0.17))),
+        (PLAYS, "torch", ((1, 0.5), (3, 0.9))),
+        (PLAYS, "mlx", ((1, 0.0), (3, 1.5))),
+    ],
+    ids=["bc-torch", "bc-mlx", "ppo-torch", "ppo-mlx"],
+)
+def test_killed_again_and_again_it_gives_the_same_model(abctl, tmp_path, method, backend, kills):
+    """kills: after how many epochs more, and how long after the last of them. Each time at another place of
+    an epoch; the file system stays, the process does not. ppo teaches its actor from the fourth epoch on."""
+    words = (*method, "--output", "m", "--backend", backend)
     whole = abctl("model", "train", *words)
     assert whole.code == 0, whole.err
     lines = logged(tmp_path)
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["trained"]["epochs"] > 0, "no mere start"
     for path in sorted((tmp_path / "m").iterdir()):
         path.unlink()
     (tmp_path / "m.training" / "training.log").unlink()
     killed = 0
-    for rest_s in rests_s:
+    for more, rest_s in kills:
         process = started(tmp_path, *words)
-        reached = len(logged(tmp_path))
-        if until(process, lambda reached=reached: len(logged(tmp_path)) > reached):
+        wanted = len(logged(tmp_path)) + more
+        if until(process, lambda wanted=wanted: len(logged(tmp_path)) >= wanted):
             time.sleep(rest_s)
             os.killpg(process.pid, signal.SIGKILL)
             killed += process.wait(PATIENCE_S) == -signal.SIGKILL

@@ -4,7 +4,7 @@ import ast
 import json
 from pathlib import Path
 
-from abctl_client.bucket import BUCKETS, bucket
+from abctl_client.bucket import BUCKETS, block_coin, bucket
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "assignment.json").read_text())
@@ -20,6 +20,13 @@ def test_golden_arms():
     for table, salt, unit, expected in GOLDEN["arms"]:
         at = bucket(salt, unit)
         assert [arm for arm, start, stop in GOLDEN["tables"][table] if start <= at < stop] == [expected]
+
+
+def test_golden_blocks():
+    rows = json.loads((ROOT / "tests" / "golden" / "switchback.json").read_text())["coins"]
+    for salt, family, at_us, block_s, coin, expected in rows:
+        assert block_coin(family, at_us, block_s) == coin
+        assert bucket(salt, coin) == expected
 
 
 def test_the_vectors_reach_the_edges():

@@ -35,6 +35,7 @@ ROLES = {
     b"valkey_launch": "launcher",
     b"import worker": "worker",
     b"import shipper": "shipper",
+    b"import steward": "steward",
 }
 
 

@@ -45,7 +45,7 @@ def test_killed_and_started_again_at_once(loop, tools):
         loop.trade(tools.short_tapes(24), restart)
     loop.check_books()
     assert seen.most == 1
-    assert sorted(loop.processes().values()) == ["abctl", "shipper", "valkey", "worker"]
+    assert sorted(loop.processes().values()) == ["abctl", "shipper", "steward", "valkey", "worker"]
     check_nobody_is_left(loop, tools)
 
 

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from arms.fills import MICRO
 from arms.schema import MARKET_V1
-from market.features import Feed, features_of, up_mid
+from market.features import Feed, features_of
+from market.looking_back import up_mid
 
 COLUMN = {name: i for i, name in enumerate(MARKET_V1.names)}
 LACKING_FROM_QUOTES = {

@@ -187,6 +187,33 @@ def test_the_digest_is_of_tapes_and_rules():
     assert len({held, digest(TAPES[:-1]), digest(TAPES, TradingRules(NO_FEE))}) == 3
 
 
+def test_it_goes_on_from_its_state_as_if_it_had_never_ended():
+    """Stopped and gone on every 37 ticks: through ends of markets, orders on their way and open positions."""
+    whole, rng = VectorEnv(TAPES, markets=3, window=4, seed=1), np.random.default_rng(0)
+    halting, ends = VectorEnv(TAPES, markets=3, window=4, seed=1), 0
+    for tick in range(400):
+        if tick % 37 == 0:
+            state = {name: array.copy() for name, array in halting.state().items()}
+            halting = VectorEnv(TAPES, markets=3, window=4, seed=1)
+            halting.restore(state)
+        for seen, expected in zip(halting.observe(), whole.observe(), strict=True):
+            np.testing.assert_array_equal(seen, expected)
+        actions = rng.integers(0, 3, 3)
+        (paid, done), (expected_paid, expected_done) = halting.step(actions), whole.step(actions)
+        np.testing.assert_array_equal(paid, expected_paid)
+        np.testing.assert_array_equal(done, expected_done)
+        ends += int(done.sum())
+    assert ends > 2 * len(TAPES), "tapes came again"
+
+
+def test_a_state_of_other_places_or_tapes_is_refused():
+    state = VectorEnv(TAPES, markets=3, window=4, seed=1).state()
+    with pytest.raises(TapeError, match="3 markets of at least"):
+        VectorEnv(TAPES, markets=2, window=4, seed=1).restore(state)
+    with pytest.raises(TapeError, match="go on with the tapes and places that it had"):
+        VectorEnv(TAPES[:1], markets=3, window=4, seed=1).restore(state)
+
+
 def test_bad_settings_and_actions_are_refused():
     with pytest.raises(TapeError, match="no tapes"):
         VectorEnv([], markets=1, window=2, seed=0)

@@ -33,6 +33,7 @@ from store import api_keys, experiments, keys, models, schema
 from store.bindings import RedisFirstSight
 from store.clock import wall_clock_us
 from store.data_dir import DataDir
+from store.lives import RedisLives
 from store.pepper import pepper_of
 from store.sql import open_engine
 from store.tokens import digest_of, id_of, pepper_id, token_of
@@ -198,7 +199,7 @@ def serving(data_dir, engine, redis_url, limits=Limits(), **settings):  # noqa: 
     vouch(redis_url, "main")
     config = ServiceConfig(data_dir=data_dir, default_experiment="main", **settings)
     first_sight = RedisFirstSight(redis_url)
-    service = build(config, engine, first_sight, wall_clock_us)
+    service = build(config, engine, first_sight, wall_clock_us, RedisLives(redis_url))
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(service),
@@ -324,3 +325,39 @@ def node(tmp_path_factory, artefacts, valkey_url):
     """One worker that a module's tests share; give every test units of its own."""
     with standing(tmp_path_factory.mktemp("shared-node"), artefacts, valkey_url) as found:
         yield found
+
+
+class Clock:
+    """Stands still unless told otherwise."""
+
+    def __init__(self, now_us):
+        self.now_us = now_us
+
+    def __call__(self):
+        return self.now_us
+
+    def after(self, seconds=0.0, *, days=0.0):
+        self.now_us += round((seconds + 86_400 * days) * 1e6)
+
+
+@pytest.fixture
+def clock():
+    """Begins now."""
+    return Clock(wall_clock_us())
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sql_url(request, tmp_path):
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/abctl.db"
+    return request.getfixturevalue("fresh_postgres_url")
+
+
+@pytest.fixture
+def migrated(sql_url):
+    """Its tables, and nothing in them."""
+    engine = open_engine(sql_url)
+    schema.upgrade(engine)
+    yield engine
+    engine.dispose()

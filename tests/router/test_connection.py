@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from router.body import BODY
+from router.body import BEGAN, BODY
 from router.connection import Limits, bounded
 from router.together import Together
 
@@ -46,7 +46,7 @@ class Serving:
     """A listener with an application that echoes; in a thread, with a loop of its own."""
 
     def __init__(self, loop_factory, limits=LIMITS, keep_alive_s=KEEP_ALIVE_S, together=None):
-        self.asked, self.seen, self.answered = [], [], []
+        self.asked, self.seen, self.answered, self.waited_s = [], [], [], []
         self.state = ServerState()
         config = uvicorn.Config(
             self.app,
@@ -100,6 +100,7 @@ class Serving:
                 break
         await asyncio.sleep(0.6 if scope["path"] == "/slow" else 0)
         self.seen.append(dict(scope["headers"]))
+        self.waited_s.append(time.perf_counter() - scope[BEGAN])
         reply = b"x" * LARGE if scope["path"] == "/large" else scope["path"].encode() + b"=" + body + END
         length = (b"content-length", b"%d" % len(reply))
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
@@ -269,6 +270,11 @@ class TestOrder:
         assert answer.endswith(b"/slow=|")
         assert b"connection: close" in answer
         assert serving.asked == ["/slow"]
+
+    def test_the_time_of_one_that_waits_in_line_begins_when_it_came(self, serving):
+        """What its deadline is measured from, and its latency."""
+        told(serving, get(b"/slow") + get(b"/a") + get(b"/b", b"Connection: close\r\n"))
+        assert min(serving.waited_s) >= 0.55
 
     def test_who_pipelines_without_end_is_cut(self, serving):
         answer = told(serving, get(b"/slow") + get(b"/a") * 50)

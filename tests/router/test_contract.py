@@ -31,13 +31,16 @@ RICH = {
     "POST /v1/outcomes": 700,
     "PUT /v1/experiments/{key}": 500,
     "PUT /v1/experiments/{key}/split": 500,
+    "PUT /v1/experiments/{key}/shadow": 400,
     "PUT /v1/experiments/{key}/kill": 400,
     "POST /v1/experiments/{key}/archive": 200,
     "GET /v1/experiments/{key}": 200,
     "GET /v1/experiments/{key}/split": 200,
     "GET /v1/experiments/{key}/split/history": 150,
+    "GET /v1/experiments/{key}/shadow": 150,
     "GET /v1/experiments/{key}/report": 200,
     "GET /v1/experiments/{key}/verdict": 100,
+    "POST /v1/experiments/{key}/flagger/{hook}": 200,
     "GET /v1/decisions/{decision_id}": 300,
 }
 """Operations by label, and how many requests each gets."""
@@ -58,8 +61,14 @@ def real_bodies(question):
         "POST /v1/outcomes": outcome,
         "PUT /v1/experiments/{key}": {"arms": ["base", "transformer"], "control": "base"},
         "PUT /v1/experiments/{key}/split": {"arm": "transformer", "share": 0.25},
+        "PUT /v1/experiments/{key}/shadow": {"arm": "transformer", "reason": "a look"},
         "PUT /v1/experiments/{key}/kill": {"arm": "transformer", "state": "lifted"},
         "POST /v1/experiments/{key}/archive": {},
+        "POST /v1/experiments/{key}/flagger/{hook}": {
+            "name": "bot",
+            "namespace": "x",
+            "phase": "Progressing",
+        },
     }
 
 

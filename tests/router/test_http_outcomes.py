@@ -114,6 +114,19 @@ def test_what_was_answered_is_in_sql_and_the_rest_is_not(start_node, engine, req
     assert verdict["verdict"] == report["verdict"]["verdict"]
     assert verdict["as_of"].endswith("Z")
     assert node.ask("PUT", "/v1/experiments/main", {"arms": ["a", "b"], "control": "a"}).json["status"] == 409
+    planned = {
+        "gate": "hybrid", "looks": [0.5, 1.0], "plan_units": 400, "until": "2099-01-01T00:00:00Z",
+        "pnl_margin_usd": 0.05,
+    }  # fmt: skip
+    named = {"arms": ["base", "transformer"], "control": "base"} | planned
+    assert node.ask("PUT", "/v1/experiments/named", named).status == 200
+    assert node.ask("GET", "/v1/experiments/named").json.items() >= planned.items()
+    refused = node.ask("PUT", "/v1/experiments/other", named | {"pnl_margin_usd": "much"})
+    assert (refused.status, refused.json["field"]) == (422, "pnl_margin_usd")
+    gates = node.ask("GET", "/v1/experiments/named/report").json["gates"]
+    assert (gates["kind"], gates["may_promote"]) == ("hybrid", "no")
+    assert [bound["limit"] for bound in gates["promote"]["bounds"]] == [0.0, -0.05]
+    assert [one["answer"] for one in gates["conditions"]] == ["no", "cannot say", "yes"]
     for path in ("/v1/experiments/a%00b/split", "/v1/decisions/a%00b"):
         assert node.ask("GET", path).status == 422
     changes = [{"arm": "transformer", "share": s} for s in ("0.1", "0.2", "0.3", "0.4")]

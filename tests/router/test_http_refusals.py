@@ -54,7 +54,15 @@ BAD_DECISIONS = {
     "unknown force_arm": (asked(force_arm="gpt"), "force_arm", "base, transformer"),
     "deadline of nothing": (asked(deadline_ms=0), "deadline_ms", "above 0"),
     "deadline of an hour": (asked(deadline_ms=3_600_000), "deadline_ms", "at most 60,000"),
-    "quote": (asked(quote={"bid": 0.4, "ask": 0.5}), "quote", "not supported yet"),
+    "quote without ask": (asked(quote={"bid": 0.4}), "quote.ask", "missing"),
+    "price above 1": (asked(quote={"bid": 0.4, "ask": 1.5}), "quote.ask", "from 0 to 1"),
+    "price below 0": (
+        asked(quote={"bid": 0.4, "ask": 0.5, "down_bid": -0.1}),
+        "quote.down_bid",
+        "from 0 to 1",
+    ),
+    "negative size": (asked(quote={"bid": 0.4, "ask": 0.5, "bid_size": -1}), "quote.bid_size", "shares"),
+    "fee in percent": (asked(quote={"bid": 0.4, "ask": 0.5, "fee_rate": 7}), "quote.fee_rate", "7% as 0.07"),
 }
 
 

@@ -53,20 +53,24 @@ def asks(question):
         ("GET", "/v1/experiments/main", None, "report"),
         ("GET", "/v1/experiments/main/split", None, "report"),
         ("GET", "/v1/experiments/main/split/history", None, "report"),
+        ("GET", "/v1/experiments/main/shadow", None, "report"),
         ("GET", "/v1/experiments/main/report", None, "report"),
         ("GET", "/v1/experiments/main/verdict", None, "report"),
+        ("POST", "/v1/experiments/main/flagger/rollout", {"name": "bot"}, "report"),
         ("GET", "/v1/decisions/none", None, "report"),
         ("GET", "/metrics", None, "report"),
         ("PUT", "/v1/experiments/fresh", {"arms": ["base", "transformer"], "control": "base"}, "admin"),
         ("PUT", "/v1/experiments/fresh/split", split, "admin"),
         ("PUT", "/v1/experiments/fresh/kill", {"arm": "base", "state": "lifted"}, "admin"),
+        ("PUT", "/v1/experiments/fresh/shadow", {"arm": "transformer"}, "admin"),
         ("POST", "/v1/experiments/fresh/archive", None, "admin"),
     ]
 
 
 def template_of(path):
     """The path as the document writes it."""
-    return path.replace("fresh", "{key}").replace("main", "{key}").replace("none", "{decision_id}")
+    named = path.replace("fresh", "{key}").replace("main", "{key}").replace("none", "{decision_id}")
+    return named.replace("flagger/rollout", "flagger/{hook}")
 
 
 class TestScopes:

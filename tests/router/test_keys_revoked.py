@@ -103,6 +103,7 @@ CHANGES = {
     ("PUT", "/v1/experiments/{key}"),
     ("PUT", "/v1/experiments/{key}/split"),
     ("PUT", "/v1/experiments/{key}/kill"),
+    ("PUT", "/v1/experiments/{key}/shadow"),
     ("POST", "/v1/experiments/{key}/archive"),
 }
 """Every operation that changes something for all callers; the next test makes each of these changes."""
@@ -111,8 +112,9 @@ CHANGES = {
 def test_every_operation_that_changes_something_is_among_those(start_node):
     paths = start_node().ask("GET", "/openapi.json").json["paths"]
     changing = {(m.upper(), p) for p, found in paths.items() for m in found if m not in {"get", "head"}}
+    asking = {("POST", "/v1/experiments/{key}/flagger/{hook}")}
     recording = {("POST", p) for p in ("/v1/decide", "/v1/decide/batch", "/v1/assign", "/v1/outcomes")}
-    assert changing - recording == CHANGES
+    assert changing - recording - asking == CHANGES
 
 
 def test_every_change_carries_the_name_of_its_key(start_node):
@@ -125,8 +127,11 @@ def test_every_change_carries_the_name_of_its_key(start_node):
     node.wait(lambda: "audited" in node.service.desk.snapshot.views)
     for state in ("killed", "lifted"):
         node.ask("PUT", f"{path}/kill", {"arm": "transformer", "state": state}, who)
+    for arm in ("transformer", None):
+        assert node.ask("PUT", f"{path}/shadow", {"arm": arm}, who).status == 200
     assert node.ask("POST", f"{path}/archive", None, who).status == 200
-    wanted = ["experiment.create", "split.set", "split.set", "arm.killed", "arm.lifted", "experiment.archive"]
+    wanted = ["experiment.create", "split.set", "split.set", "arm.killed", "arm.lifted"]
+    wanted += ["shadow.on", "shadow.off", "experiment.archive"]
     node.wait(lambda: len(audited(node, None)) == len(wanted))
     assert sorted(audited(node, None)) == sorted(("ops/ana", action) for action in wanted)
 

@@ -11,12 +11,11 @@ from router import change
 from router.definition import experiment_of
 from router.report import build_report
 from router.snapshot import first_split
-from store import experiments, models, schema
+from store import experiments, models
 from store.ingest import Shipment, ingest
 from store.journal import frame_bytes
 from store.prune import Rule, prune
 from store.records import Decision, MarketOutcome, TradeOutcome, Unserved
-from store.sql import open_engine
 
 START_US = 1_767_225_600_000_000
 SPAN_US = 1800 * 1_000_000
@@ -25,22 +24,14 @@ LATER_US = START_US + 20 * DAY_US
 PACK = msgspec.msgpack.encode
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request, tmp_path):
-    url = (
-        f"sqlite:///{tmp_path}/abctl.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("fresh_postgres_url")
-    )
-    engine = open_engine(url)
-    schema.upgrade(engine)
+@pytest.fixture
+def engine(migrated):
     made = experiment_of({"key": "main", "arms": ["base", "transformer"], "control": "base"}, START_US)
-    experiments.ensure(engine, made, first_split(made, "test"), "test")
+    experiments.ensure(migrated, made, first_split(made, "test"), "test")
     by = change.By("test", "test")
-    change.set_share(engine, "main", "transformer", "0.1", by, lambda: START_US + DAY_US, 0)
-    change.set_share(engine, "main", "transformer", "0.5", by, lambda: START_US + 5 * DAY_US, 0)
-    yield engine
-    engine.dispose()
+    change.set_share(migrated, "main", "transformer", "0.1", by, lambda: START_US + DAY_US, 0)
+    change.set_share(migrated, "main", "transformer", "0.5", by, lambda: START_US + 5 * DAY_US, 0)
+    return migrated
 
 
 def decision(number, unit, **more):

@@ -8,13 +8,12 @@ from router.definition import experiment_of
 from router.question import Question
 from router.report import report_of
 from router.snapshot import first_split
-from store import experiments, models, schema
+from store import experiments, models
 from store.errors import BadMoment, MomentPruned, UnknownExperiment
 from store.ingest import Shipment, ingest
 from store.journal import frame_bytes
 from store.prune import Rule, prune
 from store.records import Decision, MarketOutcome, TradeOutcome, Unserved
-from store.sql import open_engine
 
 START_US = 1_767_225_600_000_000
 HOUR_US = 3_600_000_000
@@ -23,19 +22,11 @@ BYS = (None, "market", "bot", "day", "model")
 BY = change.By("test", "course")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def engine(request, tmp_path):
-    url = (
-        f"sqlite:///{tmp_path}/abctl.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("fresh_postgres_url")
-    )
-    engine = open_engine(url)
-    schema.upgrade(engine)
+@pytest.fixture
+def engine(migrated):
     made = experiment_of({"key": "main", "arms": ["base", "transformer"], "control": "base"}, START_US)
-    experiments.ensure(engine, made, first_split(made, "test"), "test")
-    yield engine
-    engine.dispose()
+    experiments.ensure(migrated, made, first_split(made, "test"), "test")
+    return migrated
 
 
 class Course:

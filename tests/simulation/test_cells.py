@@ -17,7 +17,7 @@ from trials.cells import (
     variations,
 )
 from trials.outcomes import Cell, allowed, outcome
-from trials.tables import SHARE, rates_missed
+from trials.tables import A_THIRD, SHARE, is_design_point, rates_missed, share_back
 
 RUNS, FEWER = 1_200, 500
 FIXED_POWER = 0.80
@@ -27,8 +27,7 @@ A_THIRD_BACK = PUBLISHED[DESIGN_POINT][0] + (FIXED_POWER - PUBLISHED[DESIGN_POIN
 
 def of_design_point(cells: list[Cell]) -> Cell:
     """The one of decisions."""
-    found = [cell for cell in cells if (cell.world.icc, cell.world.effect) == DESIGN_POINT]
-    return next(cell for cell in found if cell.metric == "decisions")
+    return next(cell for cell in cells if is_design_point(cell))
 
 
 def check_no_alarms(cell: Cell, runs: int) -> None:
@@ -75,9 +74,12 @@ def test_power_is_that_of_the_published_table_or_better(cell: Cell) -> None:
 
 
 def test_named_looks_bring_a_third_of_the_power_back() -> None:
+    """Of the design's 28 points, and of what a fixed test finds in these very runs."""
     found = outcome(of_design_point(power()), RUNS)
-    assert found.up < found.named_up < FIXED_POWER
+    print(f"{found.up:.3f}, named looks {found.named_up:.3f}, fixed {found.fixed_up:.3f}")
+    assert found.up < found.named_up < found.fixed_up
     assert found.named_up >= A_THIRD_BACK
+    assert share_back(found) >= A_THIRD
 
 
 def test_a_forecast_brings_power_too() -> None:

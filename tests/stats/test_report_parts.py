@@ -220,7 +220,8 @@ def test_who_was_served_by_the_control_counts_there_and_a_mixed_unit_nowhere():
     fallbacks = np.zeros(6, int)
     fallbacks[[1, 3]] = (10, 4)
     arm = np.array([0, 1, 1, 1, 0, 1])
-    found = served(DESIGN, drawn(6, arm=arm, fallbacks=fallbacks), HISTORY)
+    units = drawn(6, arm=arm, fallbacks=fallbacks)
+    found = served(DESIGN, units, HISTORY, judged(units).effect)
     base, treated = found.arms["base"], found.arms["transformer"]
     assert (base.assigned.units, base.served.units, base.mixed) == (2, 3, 0)
     assert (treated.assigned.units, treated.served.units, treated.mixed) == (4, 2, 1)
@@ -229,7 +230,7 @@ def test_who_was_served_by_the_control_counts_there_and_a_mixed_unit_nowhere():
 
 def test_without_stand_ins_both_sides_are_the_same():
     units = drawn(600, 0.2)
-    found = served(DESIGN, units, HISTORY)
+    found = served(DESIGN, units, HISTORY, judged(units).effect)
     assert found.estimate_assigned == found.estimate_served == judged(units).effect.estimate
     assert all(arm.assigned == arm.served for arm in found.arms.values())
 

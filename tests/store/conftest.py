@@ -22,13 +22,13 @@ ENCODE = msgspec.msgpack.Encoder().encode
 DERIVED = """
 WITH asked AS (
     SELECT decision_id, unit, bot, arm, served_arm, reason, split_version, weights, forced, eligible,
-        split_stale, received_at_us, started_at_us, sent_started_at_us, journal_id, position,
+        split_stale, received_at_us, started_at_us, sent_started_at_us, journal_id, position, latency_us,
         1 AS answered, 0 AS refused
     FROM decision WHERE experiment = :experiment
     UNION ALL
     SELECT NULL, unit, bot, arm, NULL, CASE WHEN killed THEN 'killed' ELSE reason END, split_version,
         weights, forced, eligible, split_stale, received_at_us, started_at_us, sent_started_at_us, journal_id,
-        position, 0, 1
+        position, NULL, 0, 1
     FROM unserved WHERE experiment = :experiment
 ), ranked AS (
     SELECT a.*, ROW_NUMBER() OVER (PARTITION BY unit ORDER BY received_at_us, journal_id, position) AS place
@@ -78,6 +78,25 @@ SELECT f.unit, f.arm, f.split_version, f.weights, f.started_at_us,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.served_arm <> d.arm AND NOT d.forced)
         AS fallbacks,
     (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.split_stale AND d.answered = 1) AS stale,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 0 AND d.latency_us <= 500)
+        AS latency_to_500_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 500 AND d.latency_us <= 1000)
+        AS latency_to_1000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 1000 AND d.latency_us <= 2000)
+        AS latency_to_2000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 2000 AND d.latency_us <= 5000)
+        AS latency_to_5000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 5000 AND d.latency_us <= 10000)
+        AS latency_to_10000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 10000 AND d.latency_us <= 25000)
+        AS latency_to_25000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 25000 AND d.latency_us <= 50000)
+        AS latency_to_50000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 50000 AND d.latency_us <= 100000)
+        AS latency_to_100000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 100000 AND d.latency_us <= 500000)
+        AS latency_to_500000_us,
+    (SELECT COUNT(*) FROM ranked d WHERE d.unit = f.unit AND d.latency_us > 500000) AS latency_over_500000_us,
     (SELECT COUNT(*) FROM counted d WHERE d.unit = f.unit) AS bots,
     (SELECT COUNT(*) FROM reports o WHERE o.unit = f.unit) AS reported,
     (SELECT COUNT(*) FROM counted_trades t WHERE t.unit = f.unit) AS trades,

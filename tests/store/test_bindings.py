@@ -166,3 +166,25 @@ def test_memory_keeps_the_same_law(order):
     sight = MemoryFirstSight()
     found = [asyncio.run(sight.first_seen("e", "u", now, 1)) for now in order]
     assert found == [Seen(order[0], is_sure=True)] * 2
+
+
+def test_a_loop_that_is_late_itself_does_not_take_redis_for_silent(server_url, redis_token):
+    """Under overload a turn of the loop takes longer than Redis may: its answers lie there unread."""
+    vouch(server_url, redis_token)
+
+    async def busy():
+        while True:
+            time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251 - as a worker that has too much to do
+            await asyncio.sleep(0)
+
+    async def course():
+        sight = RedisFirstSight(server_url)
+        load = asyncio.create_task(busy())
+        try:
+            units = [f"u{n}" for n in range(5)]
+            return await asyncio.gather(*(sight.first_seen(redis_token, u, 10, 60) for u in units))
+        finally:
+            load.cancel()
+            await sight.close()
+
+    assert asyncio.run(course()) == [Seen(10, True)] * 5

@@ -3,7 +3,7 @@
 import pytest
 
 from store import models
-from store.errors import UnknownModel
+from store.errors import UnclearModel, UnknownModel
 from store.models import AliasChange, ModelEntry
 
 CONTENT = {"model.onnx": b"\x00\x01onnx", "config.json": b"{}"}
@@ -24,21 +24,41 @@ class TestRegistry:
         with engine.connect() as connection:
             assert models.listed(connection) == [entry("abc1")]
 
-    def test_it_is_found_by_a_prefix_that_fits_one(self, engine):
+    def test_what_is_not_there_is_not_found(self, engine):
         models.register(engine, entry("abc1"), CONTENT)
         models.register(engine, entry("abd2", 2), CONTENT)
         with engine.connect() as connection:
-            assert models.find(connection, "abd") == entry("abd2", 2)
             assert [found.id for found in models.listed(connection)] == ["abd2", "abc1"]
-            for unclear in ("ab", "", "zzz"):
+            for unknown in ("", "abcd", "zzzz", "base@champion", "@", "base@never"):
                 with pytest.raises(UnknownModel, match="model list"):
-                    models.find(connection, unclear)
+                    models.find(connection, unknown)
+
+    def test_a_beginning_is_long_enough_and_fits_one(self, engine):
+        one, other, short = "abcd1" + "0" * 59, "abcd2" + "0" * 59, "abc"
+        for name in (one, other, short):
+            models.register(engine, entry(name), CONTENT)
+        with engine.connect() as connection:
+            for name, found in ((one, one), ("abcd2", other), (short, short)):
+                assert models.find(connection, name).id == found
+            for name in ("a", "ab", "zzz"):
+                with pytest.raises(UnclearModel, match=f"'{name}' is too short: give at least 4 characters"):
+                    models.find(connection, name)
+            with pytest.raises(UnclearModel, match="2 models begin with 'abcd'") as refused:
+                models.find(connection, "abcd")
+        assert f"{one[:12]} (arm base), {other[:12]} (arm base); give more" in str(refused.value)
+
+    def test_of_many_that_begin_alike_some_are_named_as_far_as_they_differ(self, engine):
+        for last in range(8):
+            models.register(engine, entry("0" * 20 + f"{last}" * 44), CONTENT)
+        with engine.connect() as connection, pytest.raises(UnclearModel, match="and 3 more") as refused:
+            models.find(connection, "0" * 20)
+        assert f"{'0' * 20}4444 (arm base)" in str(refused.value)
 
     def test_an_alias_keeps_its_history(self, engine):
         for name in ("abc1", "abd2"):
             models.register(engine, entry(name), CONTENT)
         models.set_alias(engine, change("abc1"))
-        models.set_alias(engine, change("abd", 2))
+        models.set_alias(engine, change("abd2", 2))
         models.set_alias(engine, change("abc1", 3, "challenger"))
         with engine.connect() as connection:
             assert [c.model_id for c in models.alias_history(connection)] == ["abc1", "abd2", "abc1"]

@@ -29,7 +29,7 @@ def put(engine, *shipments):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 20, 4), strict=True))
+    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 20, 4, 6), strict=True))
     monkeypatch.setattr(unit_spans, "_ROWS", rows)
 
 

@@ -43,7 +43,7 @@ def everything(engine, make):
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
-    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 20, 4), strict=True))
+    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 20, 4, 6), strict=True))
     monkeypatch.setattr(unit_spans, "_ROWS", rows)
     monkeypatch.setattr("store.rebuild._TRADES_A_STEP", 4)
 

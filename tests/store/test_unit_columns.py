@@ -5,10 +5,13 @@ from dataclasses import fields
 import pytest
 from sqlalchemy import text
 
-from store import totals
+from store import latencies, totals
 from store.ingest import ingest
 from store.oddities import odd_counts
 from store.unit_columns import read_units
+
+SLOW = ("latency_to_25000_us", "latency_to_50000_us", "latency_to_100000_us", "latency_to_500000_us")
+SLOW += ("latency_over_500000_us",)
 
 
 @pytest.fixture
@@ -44,6 +47,7 @@ def test_units_come_as_columns_in_the_order_of_their_start(filled):
 def test_numbers_and_words_are_those_of_the_rows(filled, make):
     """The text in which the database hands them over changes none of them."""
     extremes = {"pnl_micro": -(2**62) - 1, "stake_micro": 2**63 - 1, "fee_micro": -1, "market_trades": 7}
+    extremes |= {name: 10**n for n, name in enumerate(latencies.COLUMNS)}
     names = ", ".join(f"{name} = {value}" for name, value in extremes.items())
     with filled.begin() as connection:
         connection.execute(text(f"UPDATE unit SET {names}, excluded = 'killed' WHERE unit = 'late'"))
@@ -51,6 +55,9 @@ def test_numbers_and_words_are_those_of_the_rows(filled, make):
     rows = make.rows(filled, f"SELECT * FROM unit WHERE experiment = 'main' {order}")
     with filled.connect() as connection:
         units = read_units(connection, "main")
+    for row in rows:
+        row["timed"] = sum(row[name] for name in latencies.COLUMNS)
+        row["slow"] = sum(row[name] for name in SLOW)
     for field in fields(units):
         absent = {"won": -1, "settled_at_us": 0}.get(field.name)
         held = [row[field.name] for row in rows]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from store import experiments
 from store.export import Extract, export, read_manifest
 from store.ingest import ingest, ingest_each
+from store.latencies import COLUMNS
 from store.oddities import odd_counts
 from store.prune import Pruned, Rule, prune, survey
 from store.rebuild import rebuild
@@ -19,7 +20,7 @@ from store.verify import Counts, verify
 
 SPAN_US = 1_800_000_000
 NOW_US = 100 * SPAN_US
-FACTS_OF_A_DECISION = ("decisions", "unserved", "first_journal_id", "first_position")
+FACTS_OF_A_DECISION = ("decisions", "unserved", "first_journal_id", "first_position", *COLUMNS)
 
 
 def put(engine, *shipments, experiment="main"):

@@ -45,7 +45,7 @@ def change(engine, statement, **values):
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     """Every walk crosses many borders."""
-    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 7, 4), strict=True))
+    rows = tuple((table, size) for (table, _), size in zip(unit_spans._ROWS, (3, 5, 7, 4, 6), strict=True))
     monkeypatch.setattr(unit_spans, "_ROWS", rows)
     monkeypatch.setattr(expected, "_FOLD_ROWS", 2)
 
@@ -186,6 +186,7 @@ def test_a_decision_that_was_lost_shows_in_its_unit(filled, tmp_path):
     _, found = verified(filled, tmp_path)
     assert {(d.column, d.stored, d.derived) for d in found} == {
         ("decisions", 3, 2),
+        ("latency_to_1000_us", 3, 2),
         ("start_conflicts", 1, 0),
         ("last_at_us", 1_200, 1_100),
     }

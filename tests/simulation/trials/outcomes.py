@@ -13,15 +13,16 @@ from typing import Literal
 
 import numpy as np
 
-from stats.boundary import log_e_one_sided
+from stats.boundary import log_e_one_sided, tuned_rho
 from stats.centre import DECAY_PER_DAY, PRIOR_UNITS, daily_centre
 from stats.design import Design, History
-from stats.effect import Pair, effect_on, path_of
+from stats.effect import Effect, Pair, effect_on, path_of
 from stats.forecast import centred, forecast
+from stats.gate import lower_bound, upper_bound
 from stats.hybrid import Hybrid, crosses, hybrid, surprises
-from stats.metric_effect import pair_of
+from stats.metric_effect import pair_of, unit_variance_of
 from stats.moments import group_sums
-from stats.scale import rate_variance, rho_of
+from stats.scale import PLAN_SHARE, PROMOTION_SHARE, ROLLBACK_SHARE, gate_rho, plan_variance, rate_variance
 from stats.scores import Scores
 from stats.sequence import Look, looks
 from stats.special import normal_quantile
@@ -29,6 +30,8 @@ from trials.truth import unit_effect
 from trials.world import Drawn, Floats, World, drawn
 
 ALPHA = 0.05
+GATE_METRICS = {"decisions": 2, "units": 2, "PnL": 1}
+"""Over how many metrics a rollback divides its 5%: money is watched beside a rate."""
 PLAN_UNITS = 2000
 NAMED = (0.5, 0.75, 1.0)
 """The days of the named looks, as shares of the run."""
@@ -53,9 +56,10 @@ class Cell:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """Shares of the runs. up, down: a two-sided alarm at any look, and its side. covered: the interval at the
-    first alarm, or at the end, holds the truth. days: until the first alarm, or all. gate_up, gate_down: a
-    one-sided bound ever passes -margin, or 0 downwards. named_up, named_down, named_days: as the first, of
-    the hybrid. fixed_up: of a test at the last look alone. explained: R^2 of the forecast in a unit's score.
+    first alarm, or at the end, holds the truth. days: until the first alarm, or all. gate_up, gate_down: the
+    promotion's bound ever passes -margin, the rollback's 0 downwards, each with its own rho and level.
+    named_up, named_down, named_days: as the first, of the hybrid. fixed_up: of a test at the last look
+    alone. explained: R^2 of the forecast in a unit's score.
     """
 
     runs: int
@@ -82,9 +86,14 @@ class Outcome:
         return self.named_up + self.named_down
 
 
-def allowed(runs: int) -> float:
-    """5% and two Monte Carlo standard errors."""
-    return ALPHA + 2.0 * math.sqrt(ALPHA * (1.0 - ALPHA) / runs)
+def allowed(runs: int, level: float = ALPHA) -> float:
+    """The level, of a share of 1, and two Monte Carlo standard errors."""
+    return level + 2.0 * math.sqrt(level * (1.0 - level) / runs)
+
+
+def rollback_level(metric: Metric) -> float:
+    """The metric's part of the 5% that all rollbacks may err with."""
+    return ALPHA / GATE_METRICS[metric]
 
 
 def outcome(cell: Cell, runs: int) -> Outcome:
@@ -126,19 +135,22 @@ class _Run:
 
 def _run(cell: Cell, run: Drawn) -> _Run:
     scores = scores_of(cell, run)
-    pair = pair_for(cell, scores)
+    pair, doors = pair_for(cell, scores), gates_for(cell, scores)
     path = path_at_looks(cell.world, scores, pair)
     said = [place for place, look in enumerate(path) if _speaks(cell, look)] if pair.rho else []
     stops = [place for place in said if _excludes(path[place], pair)]
-    _same_as_the_report(cell, scores, pair, path, alarmed=bool(stops))
+    told = effect_on(path, scores, pair)
+    if told.status == "ok":
+        _same_interval(cell, told, pair, alarmed=bool(stops))
+        _same_gates(cell, path[-1], pair, doors)
     truth = unit_effect(cell.world, run) if cell.metric == "units" else cell.world.effect
     last = path[-1]
     return _Run(
         ours=_stop(path, stops[:1], cell.world),
         named=_stop(path, _named(path, said, cell.world, pair), cell.world),
         covered=_covers(path[stops[0]] if stops else last, pair, truth),
-        gate_up=any(_promoted(path[place], pair, cell.margin) for place in said),
-        gate_down=any(_promoted(_mirrored(path[place]), pair, 0.0) for place in said),
+        gate_up=any(_promoted(path[place], doors) for place in said),
+        gate_down=any(_rolled_back(path[place], doors) for place in said),
         fixed_up=last.effect > normal_quantile(1.0 - ALPHA / 2.0) * last.error,
         explained=_explained(cell, run, scores),
     )
@@ -182,14 +194,46 @@ def pair_for(cell: Cell, scores: Scores) -> Pair:
     return pair_of(_DESIGN, "win_rate" if cell.metric == "units" else "pnl", scores, History())
 
 
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The gates of a cell, in the unit of its scores, each rho its own. rollback_level: the metric's part of
+    5%.
+    """
+
+    v_plan: float
+    margin: float
+    rollback_level: float
+    promote_rho: float
+    rollback_rho: float
+
+
+def gates_for(cell: Cell, scores: Scores) -> Doors:
+    """As the report's gates have them. Before the scale of money is known no look speaks: v_plan is 1."""
+    v_plan, level = _v_plan(cell, scores), rollback_level(cell.metric)
+    promote = gate_rho(v_plan, PROMOTION_SHARE, ALPHA)
+    return Doors(v_plan, cell.margin, level, promote, gate_rho(v_plan, ROLLBACK_SHARE, level))
+
+
+def _v_plan(cell: Cell, scores: Scores) -> float:
+    if cell.metric == "decisions":
+        return _plan_of_decisions(cell.world)
+    variance = unit_variance_of("win_rate" if cell.metric == "units" else "pnl", scores, History())
+    return 1.0 if variance is None else plan_variance(variance, PLAN_UNITS)
+
+
 @cache
 def _rho_of_decisions(world: World) -> float:
-    """The planned split and sizes, with the ICC that the incumbent's history has."""
+    return tuned_rho(PLAN_SHARE * _plan_of_decisions(world), ALPHA)
+
+
+@cache
+def _plan_of_decisions(world: World) -> float:
+    """V_plan: the planned split and sizes, with the ICC that the incumbent's history has."""
     extra = (world.mean_size - 1.0) ** 2 / world.shape + world.mean_size - 1.0  # variance of a size
     squares = world.mean_size**2 + extra
     variance = rate_variance() * (world.mean_size + world.icc * (squares - world.mean_size))
     even = float(np.sum(world.planned * (1.0 - world.planned))) / 0.25
-    return rho_of(variance * world.together, round(even), ALPHA)
+    return plan_variance(variance * world.together, round(even))
 
 
 def path_at_looks(world: World, scores: Scores, pair: Pair) -> list[Look]:
@@ -215,28 +259,29 @@ def _covers(look: Look, pair: Pair, truth: float) -> bool:
     return pair.rho is None or abs(look.effect - truth) <= look.half_width(pair.rho, pair.alpha)
 
 
-def _promoted(look: Look, pair: Pair, margin: float) -> bool:
-    """Whether the one-sided bound is above -margin: it is where ln E against that is ln(1/alpha)."""
-    assert pair.rho is not None
-    total = look.total + margin * look.information
-    return log_e_one_sided(total, look.variance, pair.rho) >= -math.log(pair.alpha)
+def _promoted(look: Look, doors: Doors) -> bool:
+    """Whether the bound from below is above -margin: it is where ln E against that is ln(1/alpha)."""
+    total = look.total + doors.margin * look.information
+    return log_e_one_sided(total, look.variance, doors.promote_rho) >= -math.log(ALPHA)
 
 
-def _mirrored(look: Look) -> Look:
-    """The arms exchanged."""
-    return replace(look, treatment=look.control, control=look.treatment)
+def _rolled_back(look: Look, doors: Doors) -> bool:
+    """Whether the bound from above is below 0."""
+    return log_e_one_sided(-look.total, look.variance, doors.rollback_rho) >= -math.log(doors.rollback_level)
 
 
-def _same_as_the_report(cell: Cell, scores: Scores, pair: Pair, path: list[Look], *, alarmed: bool) -> None:
+def _same_interval(cell: Cell, said: Effect, pair: Pair, *, alarmed: bool) -> None:
     """At the last look the report says what was counted; where it says nothing, nothing can be compared."""
-    said = effect_on(path, scores, pair)
-    if said.status != "ok":
-        return
     assert said.p is not None
-    assert said.lower_one_sided is not None
     assert (said.p <= pair.alpha) == alarmed, (cell.name, said)
-    promoted = _promoted(path[-1], pair, cell.margin)
-    assert (said.lower_one_sided >= -cell.margin) == promoted, (cell.name, said)
+
+
+def _same_gates(cell: Cell, look: Look, pair: Pair, doors: Doors) -> None:
+    """The gates' own bounds pass where ours do."""
+    low = lower_bound(look, pair.metric, doors.v_plan, PROMOTION_SHARE, ALPHA)
+    high = upper_bound(look, pair.metric, doors.v_plan, ROLLBACK_SHARE, doors.rollback_level)
+    assert (low >= -doors.margin) == _promoted(look, doors), (cell.name, low)
+    assert (high <= 0.0) == _rolled_back(look, doors), (cell.name, high)
 
 
 def _stop(path: Sequence[Look], stops: Sequence[int], world: World) -> _Stop:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
-from trials.cells import published
-from trials.outcomes import Cell, Outcome, allowed
+from trials.cells import DESIGN_POINT, published
+from trials.outcomes import ALPHA, Cell, Outcome, allowed, rollback_level
 
 Rows = Sequence[tuple[Cell, Outcome]]
 SHARE = 0.1
 """How far power and days may be from the design's."""
+A_THIRD = 1.0 / 3.0
+"""Of the power that the sequence lacks, what named looks have to bring back."""
 HEAD = (
     "cell", "up", "down", "either", "covered", "days",
     "gate: up", "down", "named: up", "down", "days", "fixed: up",
@@ -24,7 +26,26 @@ def with_published(rows: Rows) -> str:
     """Cells with an effect, beside the design's."""
     body = [(cell.name, *figures(found), *_beside(cell)) for cell, found in rows]
     held = [beyond for cell, found in rows for beyond in power_missed(cell, found)]
-    return f"{markdown((*HEAD, 'design: up', 'days'), body)}\n\n{_sentence(rows, held)}"
+    back = " ".join(_told_back(found) for cell, found in rows if is_design_point(cell))
+    return f"{markdown((*HEAD, 'design: up', 'days'), body)}\n\n{_sentence(rows, held)} {back}".rstrip()
+
+
+def is_design_point(cell: Cell) -> bool:
+    """Where a fixed test finds about 80% of decisions' effects."""
+    return cell.metric == "decisions" and (cell.world.icc, cell.world.effect) == DESIGN_POINT
+
+
+def share_back(found: Outcome) -> float:
+    """Of the power that the sequence lacks against a fixed test, what named looks bring back."""
+    return (found.named_up - found.up) / (found.fixed_up - found.up)
+
+
+def _told_back(found: Outcome) -> str:
+    return (
+        f"At the design point the sequence finds {100.0 * found.up:.1f}%, a fixed test"
+        f" {100.0 * found.fixed_up:.1f}%, named looks {100.0 * found.named_up:.1f}%:"
+        f" {100.0 * share_back(found):.0f}% of what is lacking is back; at least a third is asked."
+    )
 
 
 def with_forecast(rows: Rows) -> str:
@@ -58,16 +79,23 @@ def grid(rows: Sequence[Rows]) -> str:
 
 _MEASURES: dict[str, Callable[[Outcome], float]] = {
     "either": lambda found: found.alarms,
-    "gate": lambda found: max(found.gate_up, found.gate_down),
+    "gate: up": lambda found: found.gate_up,
+    "gate: down": lambda found: found.gate_down,
     "named": lambda found: found.named_alarms,
     "not covered": lambda found: 1.0 - found.covered,
 }
 
 
 def rates_missed(cell: Cell, found: Outcome) -> list[str]:
-    """Where more than 5% and two Monte Carlo errors are wrong; under an effect only what is wrong there."""
-    most = allowed(found.runs)
-    return [f"{cell.name}: {said} {share:.3f}" for said, share in _wrong(cell, found) if share > most]
+    """Where more than 5%, of a rollback its part, and two Monte Carlo errors are wrong; under an effect only
+    what is wrong there.
+    """
+    levels = {"gate: down": rollback_level(cell.metric)}
+    return [
+        f"{cell.name}: {said} {share:.3f}"
+        for said, share in _wrong(cell, found)
+        if share > allowed(found.runs, levels.get(said, ALPHA))
+    ]
 
 
 def _wrong(cell: Cell, found: Outcome) -> list[tuple[str, float]]:
@@ -92,6 +120,8 @@ def power_missed(cell: Cell, found: Outcome) -> list[str]:
         missed.append(f"{cell.name}: up {found.up:.3f}, the design's {power:.2f}")
     if found.days > (1.0 + SHARE) * days:
         missed.append(f"{cell.name}: {found.days:.1f} days, the design's {days:.1f}")
+    if is_design_point(cell) and share_back(found) < A_THIRD:
+        missed.append(f"{cell.name}: named looks bring {share_back(found):.2f} back")
     return missed
 
 
@@ -111,9 +141,10 @@ def _rates_held(rows: Rows) -> str:
 
 
 def _sentence(rows: Rows, missed: Sequence[str]) -> str:
-    runs = rows[0][1].runs
+    runs, least = rows[0][1].runs, min(rollback_level(cell.metric) for cell, _ in rows)
+    part = f" ({allowed(runs, least):.4f} of a rollback beside money's)" if least < ALPHA else ""
     verdict = f"Failed: {'; '.join(missed)}." if missed else "Every cell holds."
-    return f"{runs:,} runs of each of {len(rows)} cells, at most {allowed(runs):.4f} allowed. {verdict}"
+    return f"{runs:,} runs of each of {len(rows)} cells, at most {allowed(runs):.4f} allowed{part}. {verdict}"
 
 
 def _largest(cells: Rows, of: Callable[[Outcome], float], said: str) -> str:
