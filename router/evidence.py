@@ -53,7 +53,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     failed: why nothing could be read; broken: why nothing may be concluded (the coin, units with two arms).
     whole_days: with units of the comparison, without the newest. day_block_low: lower bound of the primary
     metric with days as the clusters, one look. stage_effects: how many stages have an effect; stages_p: that
-    they agree (Cochran's Q). shadow: treatment minus served, both on paper, net PnL a unit, of a plan that
+    they agree (Welch's test). shadow: treatment minus served, both on paper, net PnL a unit, of a plan that
     asks for it: its low is one-sided at alpha.shadow. swapped: that an arm's model is another one
     than when the rollout began, in words. killed: arms that must not serve. looked_at_us: when it
     was asked for: what `rollout.decide` takes for now.

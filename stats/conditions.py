@@ -14,7 +14,8 @@ ConditionName = Literal["cycles", "day_blocks", "stages_agree"]
 
 WEEKLY_CYCLES = 2
 AGREE_P = 0.01
-"""Below this p of Cochran's Q stages disagree: what helps at 10% and harms at 50% has no one effect."""
+"""Below this p (`stats.stage_pool.agreement`) stages disagree: what helps at 10% and harms at 50% has no one
+effect."""
 _DAYS_A_CYCLE = 7
 
 
@@ -43,13 +44,13 @@ def day_blocks(low: float | None, floor: float) -> Condition:
 
 
 def stages_agree(effects: int, p: float | None) -> Condition:
-    """effects: how many stages have one; p: of Cochran's Q. One effect has nothing to disagree with."""
+    """effects: how many stages have one; p: that they agree. One effect has nothing to disagree with."""
     if effects < 2:
         reason = "fewer than two stages have an effect of their own, so none can disagree"
         return Condition("stages_agree", "yes", reason)
     if p is None or not math.isfinite(p):
-        return Condition("stages_agree", "cannot say", "p of Cochran's Q over the stages cannot be said")
+        return Condition("stages_agree", "cannot say", "whether the stages agree cannot be said")
     agrees = p >= AGREE_P
     said = "do not contradict each other" if agrees else "do not agree"
-    reason = f"the stages' effects {said} (p = {p:.2g} by Cochran's Q, {AGREE_P:g} or more is asked)"
+    reason = f"the stages' effects {said} (p = {p:.2g} by Welch's test, {AGREE_P:g} or more is asked)"
     return Condition("stages_agree", "yes" if agrees else "no", reason)

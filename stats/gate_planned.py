@@ -44,13 +44,6 @@ class Planned:
     pair: Pair
 
 
-def satterthwaite_df(look: Look) -> float:
-    """(v1 + v0)^2 / (v1^2/(K1-1) + v0^2/(K0-1)), K the effective units of an arm; of a look that is ready."""
-    arms = look.treatment, look.control
-    total = sum(arm.ratio_variance for arm in arms)
-    return total**2 / sum(arm.ratio_variance**2 / (arm.effective_units - 1.0) for arm in arms)
-
-
 def planned_gate(
     design: Design, metrics: Sequence[Planned], closed_rows: int | None, share: float
 ) -> tuple[Gate, tuple[NamedLook, ...]]:
@@ -112,7 +105,7 @@ def _bound(planned: Planned, taken: TakenLook, critical: float, alpha: float) ->
     if reason is not None:
         untold = replace(asked.effect, status="not_ready", reason=reason)
         return bound_from_below(replace(asked, effect=untold), None, alpha, None)
-    found = look.effect - in_student_t(critical, satterthwaite_df(look)) * look.error
+    found = look.effect - in_student_t(critical, look.error_df) * look.error
     told = replace(asked.effect, status="ok", reason=f"{taken.units} units; valid at the named looks")
     return bound_from_below(replace(asked, effect=told), found, alpha, None)
 

@@ -10,11 +10,11 @@ from stats.design import Design, History
 from stats.effect import path_of
 from stats.metric_effect import pair_of
 from stats.scores import Scores, pair_rows, to_door
-from stats.stage_pool import fixed_effect
+from stats.stage_pool import agreement
 from stats.units import Units
 
-StageEffect = tuple[float, float]
-"""(effect, standard error), at the door."""
+StageEffect = tuple[float, float, float]
+"""(effect, standard error, degrees of freedom of the error), at the door."""
 
 
 def conditions_of(
@@ -48,11 +48,9 @@ def stage_effects(design: Design, scores: Scores, units: Units, history: History
     pair, door = pair_of(design, design.metric, scores, history), to_door(design.metric)
     looks = [path_of(scores.take(stage == index), pair)[-1] for index in np.flatnonzero(np.bincount(stage))]
     ready = [look for look in looks if look.has_both and look.ready and look.error > 0.0]
-    return [(look.effect * door, look.error * door) for look in ready]
+    return [(look.effect * door, look.error * door, look.error_df) for look in ready]
 
 
 def agreement_p(effects: Sequence[StageEffect]) -> float | None:
-    """p of Cochran's Q; None below two stages."""
-    if len(effects) < 2:
-        return None
-    return fixed_effect([effect for effect, _ in effects], [error for _, error in effects]).p_q
+    """p of stages with one effect (Welch's); None below two stages."""
+    return agreement(*zip(*effects, strict=True)) if len(effects) > 1 else None

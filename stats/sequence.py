@@ -74,6 +74,15 @@ class Look:
         return math.sqrt(self.treatment.ratio_variance + self.control.ratio_variance)
 
     @property
+    def error_df(self) -> float:
+        """Degrees of freedom of `error`: (v1 + v0)^2 / (v1^2/(K1-1) + v0^2/(K0-1)), K the effective units of
+        an arm (Welch 1947; Satterthwaite 1946); of a look that is ready.
+        """
+        arms = self.treatment, self.control
+        spent = sum(arm.ratio_variance**2 / (arm.effective_units - 1.0) for arm in arms)
+        return self.error**4 / spent
+
+    @property
     def total(self) -> float:
         """S of the boundary: effect x information."""
         return self.effect * self.information

@@ -64,6 +64,10 @@ def chi_square_sf(x: float, df: int) -> float:
     return float(_scipy.chdtrc(df, x))
 
 
+def f_sf(x: float, df_1: float, df_2: float) -> float:
+    return float(_scipy.fdtrc(df_1, df_2, x))
+
+
 def lambert_w_lower(x: float) -> float:
     """Lower real branch W₋₁ on [-1/e, 0)."""
     return float(_scipy.lambertw(x, -1).real)

@@ -1,7 +1,8 @@
 """Effects of the ramp's stages: do they agree (Cochran's Q), and what they are together.
 
-The report's effect pools by its overlap weights; Q < 1% is a reason to hold, since a treatment that helps at
-10% and harms at 50% has no one effect.
+The report's effect pools by its overlap weights; p < 1% is a reason to hold, since a treatment that helps at
+10% and harms at 50% has no one effect. Whether to hold is asked of `agreement`: Q takes errors for known, and
+says too often that a stage of few units disagrees.
 """
 
 import math
@@ -15,7 +16,7 @@ from stats.clusters import LARGEST, check_finite
 from stats.comparison import Comparison, by_normal, by_student, check_alpha, not_ready
 from stats.errors import UnitsError
 from stats.root import crossing
-from stats.special import chi_square_sf
+from stats.special import chi_square_sf, f_sf
 
 Floats = npt.NDArray[np.float64]
 SMALLEST = 1e-75
@@ -41,6 +42,26 @@ def fixed_effect(effects: Sequence[float], errors: Sequence[float], alpha: float
     pool = _pool(effects, errors, alpha, _none)
     df = len(effects) - 1
     return replace(pool, i2=max(0.0, (pool.q - df) / pool.q) if pool.q > 0.0 else 0.0)
+
+
+def agreement(effects: Sequence[float], errors: Sequence[float], dfs: Sequence[float]) -> float | None:
+    """p of one effect in all stages, where an error is known to `dfs` degrees of freedom only (Welch,
+    Biometrika 38, 1951); None below two stages. With two stages it is Welch's t, with many units Q's p.
+
+    F = Q/(k-1) / (1 + 2(k-2)L/(k^2-1)) on k-1 and (k^2-1)/(3L), L = sum (1 - w/W)^2 / df, w = 1/error^2.
+    """
+    values, variances = _checked(effects, errors)
+    freedom = np.asarray(dfs, dtype=np.float64)
+    if len(freedom) != len(values) or not np.all(freedom > 0.0):
+        raise UnitsError("dfs holds one that is not above 0, or another number of them: give one per stage")
+    stages = len(values)
+    if stages < 2:
+        return None
+    weights = 1.0 / variances
+    q = float(np.sum(weights * (values - _mean(values, weights)) ** 2))
+    lost = float(np.sum((1.0 - weights / weights.sum()) ** 2 / freedom))
+    f = q / (stages - 1) / (1.0 + 2.0 * (stages - 2) * lost / (stages**2 - 1))
+    return f_sf(f, stages - 1, (stages**2 - 1) / (3.0 * lost))
 
 
 def random_effects(effects: Sequence[float], errors: Sequence[float], alpha: float = 0.05) -> Pool:

@@ -22,6 +22,8 @@ from speed.servers import Server
 
 _PR_SET_TIMERSLACK = 29
 _DRAIN_S = 10.0
+DECISIONS_A_UNIT = 1800
+"""Of a market of 15 minutes that is asked about every half second."""
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 
@@ -58,7 +60,11 @@ def poisson(rate_per_s: float, seconds: float, seed: int) -> NDArray[np.float64]
 
 
 def opened(server: Server, load: Load, due_s: NDArray[np.float64], connections: int) -> Open:
-    """Sends the load's bodies in turn as they are due, on whichever of the connections is free."""
+    """Sends the load's bodies as they are due, on whichever of the connections is free.
+
+    A unit's first decision may ask Redis, so first ones come as often as they do in life: once in
+    DECISIONS_A_UNIT, spread over the run. The other units have had theirs before it.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1000, 0, 0, 0)  # nanoseconds; the default is 50,000
     sender = _Sender(server, load, connections)
     gc.collect()
@@ -129,12 +135,15 @@ class _Sender:
         self._free: list[_Talk] = []
         self._waiting: deque[float] = deque()
         self._tally = _Tally()
-        self._sent = 0
+        self._sent = self._asked = self._begin = 0
         for _ in range(connections):
             self._connect()
 
     def run(self, due_s: list[float]) -> Open:
         """The whole schedule, and a while for the answers."""
+        self._asked = len(due_s)
+        self._begin = min(-(-self._asked // DECISIONS_A_UNIT), len(self._requests))
+        self._acquaint(self._requests[: -self._begin])
         began = time.perf_counter()
         coming = deque(due_s)
         give_up_s = due_s[-1] + _DRAIN_S
@@ -177,12 +186,28 @@ class _Sender:
         talk = self._free.pop()
         talk.due_s, talk.is_busy = due_s, True
         self._tally.late_s.append(now_s - due_s)
-        body = self._requests[self._sent % len(self._requests)]
-        self._sent += 1
         try:
-            talk.sock.sendall(body)
+            talk.sock.sendall(self._next())
         except OSError:
             self._replace(talk)
+
+    def _acquaint(self, requests: list[bytes]) -> None:
+        """One decision of each, one after another, before the clock runs."""
+        sock = next(iter(self._talks.values())).sock
+        for request in requests:
+            sock.sendall(request)
+            got = b""
+            while not status_of(got):
+                more = sock.recv(1 << 16)
+                if not more:
+                    raise ConnectionError("the server hung up before the clock ran")
+                got += more
+
+    def _next(self) -> bytes:
+        units = len(self._requests)
+        begun = units - self._begin + 1 + self._sent * self._begin // self._asked
+        at, self._sent = self._sent % begun, self._sent + 1
+        return self._requests[at]
 
     def _receive(self, talk: _Talk, began: float) -> None:
         got = _received(talk.sock)

@@ -8,7 +8,7 @@ import numpy as np
 from speed import bodies
 from speed.found import Finding, Section, at_most
 from speed.lab import Lab
-from speed.open_loop import Open, poisson
+from speed.open_loop import DECISIONS_A_UNIT, Open, poisson
 from speed.servers import Server
 
 LOAD = 0.5
@@ -45,7 +45,11 @@ def _arm(lab: Lab, arm: str) -> Section:
     floor, ours = (runs[server.name] for server in servers)
     rows = [_row(name, each) for name, each in runs.items()]
     rows.append(("ratio", *(f"{ratio(ours, floor, p):.2f}x" for p in PERCENTILES), "", "", ""))
-    note = "Arrivals are Poisson; times begin when a request was due. Ratios: the median over the rounds."
+    note = (
+        "Arrivals are Poisson; times begin when a request was due. Ratios: the median over the rounds. Units"
+        f" have {DECISIONS_A_UNIT:,} decisions each, as a market of 15 minutes has that is asked about every"
+        " half second: their first one asks Redis where the split changed within a day."
+    )
     return Section(f"open-{arm}", title, HEADER, tuple(rows), _findings(arm, ours, floor), (note,))
 
 

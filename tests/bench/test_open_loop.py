@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import pytest
@@ -20,16 +20,22 @@ Answer = Callable[[int], bytes]
 """What the server says to its n-th request, counted over all connections; nothing: it hangs up."""
 
 
+def serving(answer: Answer) -> AbstractContextManager[Server]:
+    """As `serving_what`, for who looks at the number of a request alone."""
+    numbers = iter(range(1_000_000))
+    return serving_what(lambda _request: answer(next(numbers)))
+
+
 @contextmanager
-def serving(answer: Answer) -> Iterator[Server]:
+def serving_what(answer: Callable[[bytes], bytes]) -> Iterator[Server]:
     """One answer at a time over all connections, as one busy worker gives them."""
-    lock, numbers = threading.Lock(), iter(range(1_000_000))
+    lock = threading.Lock()
 
     def talk(sock: socket.socket) -> None:
         with sock:
-            while sock.recv(1 << 16):
+            while request := sock.recv(1 << 16):
                 with lock:
-                    said = answer(next(numbers))
+                    said = answer(request)
                 if not said:
                     return
                 sock.sendall(said)
@@ -73,6 +79,30 @@ def test_a_stall_is_paid_for_by_all_that_were_due_in_it(load: Load) -> None:
     assert run.lost == 0
     assert run.answered_ms.max() >= 390
     assert (run.answered_ms > 200).sum() >= 30  # those due in the first half of the stall
+
+
+def test_units_begin_as_seldom_as_in_life(tmp_path) -> None:
+    """Of 20 units 2 begin within 2,000 decisions; the others have had their first one before."""
+    bodies = tuple(f'{{"unit":"u{i}"}}'.encode() for i in range(20))
+    load = Load("/v1/decide", bodies, tmp_path / "unused")
+    seen: list[bytes] = []
+
+    def told(request: bytes) -> bytes:
+        seen.append(request.split(b"\r\n\r\n", 1)[1])
+        return GOOD
+
+    with serving_what(told) as server:
+        run = opened(server, load, np.arange(2000) / 20_000, connections=1)
+    assert (len(seen), run.asked, run.lost) == (2018, 2000, 0)
+    assert seen[:18] == list(bodies[:18])
+    assert (seen.index(bodies[18]), seen.index(bodies[19])) == (18 + 18, 18 + 1019)
+    assert set(seen[1100:]) == set(bodies)
+
+
+def test_a_server_that_hangs_up_before_the_clock_runs_is_told(tmp_path) -> None:
+    load = Load("/v1/decide", (BODY, BODY), tmp_path / "unused")
+    with serving(lambda _n: b"") as server, pytest.raises(ConnectionError, match="before the clock"):
+        opened(server, load, np.arange(10) / 1000, connections=1)
 
 
 def test_refusals_are_no_answers_and_say_when_to_come_back(load: Load) -> None:

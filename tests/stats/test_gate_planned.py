@@ -12,7 +12,6 @@ from scipy.stats import ttest_ind
 
 from stats.design import Design
 from stats.errors import DesignError
-from stats.gate_planned import satterthwaite_df
 from stats.group_sequential import in_student_t, obrien_fleming_like, spending_boundaries
 from stats.headline import headline
 from stats.plan import looks_fault
@@ -159,7 +158,7 @@ def test_degrees_of_freedom_lie_between_the_smaller_arm_and_both(seed, e, count)
     if not look.ready:
         return
     arms = look.treatment.effective_units, look.control.effective_units
-    df = satterthwaite_df(look)
+    df = look.error_df
     assert min(arms) - 1.0 <= df * (1.0 + 1e-12)
     assert df <= (sum(arms) - 2.0) * (1.0 + 1e-12)
 
@@ -315,9 +314,9 @@ def test_few_units_are_read_as_a_t():
         look = looks(scores, 0.0, 20.0, 0.8)[-1]
         if not normal:
             welch = ttest_ind(scores.sums[treated], scores.sums[~treated], equal_var=False)
-            assert satterthwaite_df(look) == pytest.approx(welch.df)
+            assert look.error_df == pytest.approx(welch.df)
         normal += look.effect > critical * look.error
-        student += look.effect > in_student_t(critical, satterthwaite_df(look)) * look.error
+        student += look.effect > in_student_t(critical, look.error_df) * look.error
     print(f"24 units an arm, {runs} runs: z {normal / runs:.4f}, t {student / runs:.4f}")
     assert student < normal
     assert student / runs <= alpha + 2.0 * math.sqrt(alpha * (1.0 - alpha) / runs)
