@@ -70,6 +70,7 @@ def main() -> None:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - a fault of ours is raised again, or told with its traceback
         code = tell(error)
+    gc.freeze()  # the interpreter's last collections need not look through all that was loaded
     if code:
         sys.exit(code)
 

@@ -97,7 +97,7 @@ def _shown(sql_url: str) -> str:
 
 def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str, Any]:
     from store import experiments, totals
-    from store.oddities import odd_counts
+    from store.oddities import counted, odd_counts
 
     newest = experiments.splits(connection, experiment.key)[-1]
     weights = experiments.weights(newest)
@@ -108,7 +108,7 @@ def _experiment(connection: "Connection", experiment: "Experiment") -> dict[str,
         "split_version": newest.version,
         "warnings": [] if experiment.archived_at_us else _vacancies(connection, experiment, weights),
         "arms": totals.by_arm(connection, experiment.key),
-        **odd_counts(connection, experiment.key),
+        **odd_counts(connection, experiment.key, counted(connection, experiment.key)),
     }
 
 

@@ -1,8 +1,8 @@
 """Builds the report of an experiment from unit totals: one function behind HTTP and CLI. Knows no FastAPI."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine
 from router.question import Question
 from router.report_begun import Begun, begun
 from store.records import Fill
+from store.snapshot import snapshot
 
 if TYPE_CHECKING:
     from router.report_rows import Rows
@@ -49,9 +50,15 @@ def _loaded() -> tuple[Finishing, Shaping, Shadowing]:
 
 
 def _connected(engine: Engine, question: Question, now_us: int) -> AbstractContextManager[Connection]:
-    """To the database as it is or was."""
+    """To one moment of the database, as it is or was."""
     if question.as_of_us is None:
-        return engine.connect()
+        return _now(engine)
     from store.as_of import as_of
 
     return as_of(engine, question.key, question.as_of_us, now_us)
+
+
+@contextmanager
+def _now(engine: Engine) -> Generator[Connection]:
+    with engine.connect() as connection, snapshot(connection):
+        yield connection

@@ -14,7 +14,7 @@ from router.question import Question
 from store import experiments, models, records
 from store.latencies import Latencies, latencies
 from store.models import AliasChange
-from store.oddities import odd_counts
+from store.oddities import Counted, odd_counts
 from store.records import Experiment
 from store.trade_edges import Edge, Matured, trade_edges
 from store.unit_texts import UnitTexts, fetch_units
@@ -52,18 +52,21 @@ def begun(connection: Connection, question: Question, now_us: int, aside: Execut
     experiment = experiments.get(connection, question.key)
     if question.by is not None or is_by_family(experiment):
         return Begun(experiment, None)
-    columns = aside.submit(_columns, fetch_units(connection, question.key))
-    return Begun(experiment, (columns, told(connection, experiment, question, now_us)))
+    texts = fetch_units(connection, question.key)
+    columns = aside.submit(_columns, texts)
+    return Begun(experiment, (columns, told(connection, experiment, question, now_us, texts.counted)))
 
 
-def told(connection: Connection, experiment: Experiment, question: Question, now_us: int) -> Told:
+def told(
+    connection: Connection, experiment: Experiment, question: Question, now_us: int, units: Counted
+) -> Told:
     """Never reads decisions. Ask after the units, so that no unit has a version that is not there."""
     key = experiment.key
     matured = _matured(experiment, now_us - question.days * DAY_US, now_us)
     return Told(
         experiments.splits(connection, key),
         experiments.stage_starts(connection, key),
-        odd_counts(connection, key),
+        odd_counts(connection, key, units),
         models.alias_history(connection),
         trade_edges(connection, matured),
         latencies(connection, matured),

@@ -18,6 +18,7 @@ from store import experiments, records
 from store.latencies import Latencies
 from store.models import AliasChange
 from store.named_units import NamedUnits, bots_of_units, read_named_units
+from store.oddities import counted
 from store.records import Experiment
 from store.trade_edges import Edge
 from store.unit_columns import UnitColumns
@@ -91,7 +92,7 @@ def _read(connection: Connection, asked: Begun, question: Question, now_us: int)
         return _put_together(experiment, coming.result(), its, None, {})
     named = read_named_units(connection, experiment.key)
     bots = bots_of_units(connection, experiment.key) if question.by == "bot" else {}
-    its = told(connection, experiment, question, now_us)
+    its = told(connection, experiment, question, now_us, counted(connection, experiment.key))
     return _put_together(experiment, named.columns, its, named, bots)
 
 

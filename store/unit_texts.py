@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Boolean, ColumnElement, Connection, Integer, cast, func, select
 
 from store import latencies, tables
+from store.oddities import Counted, counted_of, sums
 from store.sql import table_of
 
 _UNITS = table_of(tables.Unit)
@@ -56,14 +57,16 @@ class UnitTexts:
 
     numbers: str | None
     words: str | None
+    counted: Counted
 
 
 def fetch_units(connection: Connection, experiment: str) -> UnitTexts:
     """The units of this moment. Columns are made of them without the database, which can work meanwhile."""
     numbers = func.aggregate_strings(_line(connection, [_number(name) for name in (*NUMBERS, TIE)]), ",")
     words = func.aggregate_strings(_words(), NEXT)
-    row = connection.execute(select(numbers, words).where(_UNITS.c.experiment == experiment)).one()
-    return UnitTexts(*row)
+    asked = select(numbers, words, *sums()).where(_UNITS.c.experiment == experiment)
+    all_numbers, all_words, *rest = connection.execute(asked).one()
+    return UnitTexts(all_numbers, all_words, counted_of(rest))
 
 
 def column_of(name: str) -> ColumnElement[Any]:

@@ -10,6 +10,7 @@ from store import experiments, unit_spans
 from store.errors import NotExported
 from store.export import Extract, export, read_manifest
 from store.ingest import ingest
+from store.oddities import counted as units_count
 from store.oddities import odd_counts
 from store.prune import Pruned, Rule, prune, survey
 from store.rebuild import rebuild
@@ -88,7 +89,7 @@ def counted(engine, make):
     for row in units:
         del row["pruned_at_us"]
     with engine.connect() as connection:
-        odd = odd_counts(connection, "main")
+        odd = odd_counts(connection, "main", units_count(connection, "main"))
     tables = {
         name: make.rows(engine, f"SELECT * FROM {name} ORDER BY {order}")
         for name, order in (("unitbot", "unit, bot"), ("outcome", "kind, key"), ("outcomeconflict", "id"))

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from store import latencies, totals
 from store.ingest import ingest
+from store.oddities import counted as units_count
 from store.oddities import odd_counts
 from store.unit_columns import read_units
 
@@ -80,7 +81,7 @@ def test_what_is_odd_is_counted(filled, make):
     ]
     ingest(filled, "main", [make.shipment("k", more)], 1)
     with filled.connect() as connection:
-        assert odd_counts(connection, "main") == {
+        assert odd_counts(connection, "main", units_count(connection, "main")) == {
             "parked_outcomes": 2,
             "stranger_outcomes": 1,
             "late_bots": 0,
@@ -88,7 +89,7 @@ def test_what_is_odd_is_counted(filled, make):
             "conflicts": 1,
             "dead_letters": 1,
         }
-        assert set(odd_counts(connection, "other").values()) == {0}
+        assert set(odd_counts(connection, "other", units_count(connection, "other")).values()) == {0}
 
 
 def test_counts_per_arm(filled):

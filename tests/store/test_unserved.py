@@ -12,6 +12,7 @@ from store import experiments
 from store.export import Extract, export, read_manifest
 from store.ingest import ingest, ingest_each
 from store.latencies import COLUMNS
+from store.oddities import counted as units_count
 from store.oddities import odd_counts
 from store.prune import Pruned, Rule, prune, survey
 from store.rebuild import rebuild
@@ -121,7 +122,7 @@ class TestLikeADecision:
         unit = unit_of(engine, make)
         assert (unit["bots"], unit["reported"], unit["pnl_micro"]) == (2, 2, 240_000)
         with engine.connect() as connection:
-            assert odd_counts(connection, "main")["stranger_outcomes"] == 0
+            assert odd_counts(connection, "main", units_count(connection, "main"))["stranger_outcomes"] == 0
 
     def test_a_unit_that_loses_its_decision_lives_on_by_its_refusal(self, engine, make):
         key = known(engine, make)
@@ -237,7 +238,7 @@ class TestLaw:
             del row["pruned_at_us"]
         bots = make.rows(engine, "SELECT * FROM unitbot WHERE experiment = :e ORDER BY unit, bot", e=key)
         with engine.connect() as connection:
-            return units, bots, odd_counts(connection, key)
+            return units, bots, odd_counts(connection, key, units_count(connection, key))
 
 
 class TestAfterPruning:
