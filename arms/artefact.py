@@ -37,12 +37,13 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Where the weights come from. Only facts that a repetition reproduces: no clock, no host, no speed.
 
     markets: digests of all markets by which weights or epochs were chosen, 16 hex digits each, one behind the
-    other; "" = unknown. config: every setting that decides the weights, with the framework's version. code:
-    version of abctl.
+    other, of their quotes; names: of their names and ends; "" = unknown. config: every setting that decides
+    the weights, with the framework's version. code: version of abctl.
     """
 
     data_digest: str = ""
     markets: str = ""
+    names: str = ""
     seed: int = 0
     epochs: int = 0
     metrics: dict[str, float] = {}
@@ -56,7 +57,15 @@ DIGEST_DIGITS: Final = 16
 
 def markets_in(trained: Trained) -> frozenset[str]:
     """The digests that `Trained.markets` holds."""
-    text = trained.markets
+    return _digests_in(trained.markets)
+
+
+def names_in(trained: Trained) -> frozenset[str]:
+    """The digests that `Trained.names` holds."""
+    return _digests_in(trained.names)
+
+
+def _digests_in(text: str) -> frozenset[str]:
     return frozenset(text[at : at + DIGEST_DIGITS] for at in range(0, len(text), DIGEST_DIGITS))
 
 

@@ -75,19 +75,6 @@ def windows(
     return gathered, real.sum(axis=1, dtype=np.int64)
 
 
-def by_time(
-    episodes: Sequence[Episode], held_out_share: float
-) -> tuple[tuple[Episode, ...], tuple[Episode, ...]]:
-    """Whole markets, the latest held out. Episodes come in time order; no window spans both sides."""
-    if not 0 < held_out_share < 1 or len(episodes) < 2:
-        raise EpisodeError(
-            f"cannot hold out {held_out_share:g} of {len(episodes)} markets: "
-            "need a share in (0, 1) and 2 markets"
-        )
-    cut = min(max(1, round(len(episodes) * (1 - held_out_share))), len(episodes) - 1)
-    return tuple(episodes[:cut]), tuple(episodes[cut:])
-
-
 def digest_of(episodes: Sequence[Episode]) -> str:
     """blake2b-16 over names, states, values and use of every market: which data a model was trained on."""
     digest = hashlib.blake2b(digest_size=16)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arms.artefact import Artefact, artefact_within, markets_in, read_artefact
+from arms.artefact import Artefact, artefact_within, markets_in, names_in, read_artefact
 from arms.protocol import Arm, loader_of
 from arms.schema import MARKET_V1
 from cli.failures import Refused
@@ -109,10 +109,10 @@ def _loaded(name: str, folder: Path) -> Candidate:
 
 def check_unseen(who: Candidate, exam: Exam) -> str | None:
     """Refuses markets that the model was made from; the doubt where it does not say which these were."""
-    known = markets_in(who.artefact.trained)
+    known, names = markets_in(who.artefact.trained), names_in(who.artefact.trained)
     if not known:
         return f"model {who.name} does not say which markets it was made from: make sure that none is here"
-    seen = [tape.market for tape in exam.tapes if tape.digest in known]
+    seen = [tape.market for tape in exam.tapes if tape.digest in known or tape.name_digest in names]
     if seen:
         count = f"{len(seen)} of the {len(exam.tapes)} markets"
         raise Refused(f"{count} were in the training of model {who.name}, {seen[0]} first: give others")

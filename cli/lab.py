@@ -44,7 +44,7 @@ WORLDS: dict[str, Classroom] = {
 } | {"realistic": Classroom(partial(realistic_tape, RealisticWorld()), MARKET_EXIT)}
 TRAIN_MARKETS = 1200
 JUDGE_MARKETS = 200
-LEAST_MARKETS = 3
+LEAST_WINDOWS = 3
 _JUDGE_SEED = 1_000_000
 SAME_ANSWERS = 1e-3
 
@@ -95,16 +95,28 @@ def simulated_course(world_name: str, markets: int = TRAIN_MARKETS, seed: int = 
 
 
 def recorded_course(name: str, tapes: Sequence[Tape]) -> Course:
-    """Recorded markets in time order: the last fifth judges, the one before it is left out as an embargo.
-    EpisodeError: fewer than 3."""
-    if len(tapes) < LEAST_MARKETS:
+    """Recorded markets in time order: the last fifth of the windows judges, the one before it is left out as
+    an embargo. Markets that end together are one window: the assets of a quarter of an hour share its news.
+    EpisodeError: fewer than 3 windows, or no judge that begins after the lessons' end."""
+    ends_us = sorted({tape.end_us for tape in tapes})
+    if len(ends_us) < LEAST_WINDOWS:
         raise EpisodeError(
-            f"recording {name} has {len(tapes)} playable markets: at least {LEAST_MARKETS} are needed, to "
-            "learn from, to leave out between, and to judge by; `abctl data info` says what is excluded"
+            f"recording {name} has {len(ends_us)} windows of playable markets: at least {LEAST_WINDOWS} are "
+            "needed, to learn from, to leave out between, and to judge by; `abctl data info` says what is "
+            "excluded"
         )
     ordered = sorted(tapes, key=lambda tape: int(tape.tick_us[0]))
-    cut = max(1, round(0.8 * len(ordered)) - 1)
-    return Course(name, tuple(ordered[:cut]), tuple(ordered[cut + 1 :]), MARKET_EXIT)
+    cut = max(1, round(0.8 * len(ends_us)) - 1)
+    learned_us, left_out_us = ends_us[cut - 1 : cut + 1]
+    lessons = tuple(tape for tape in ordered if tape.end_us <= learned_us)
+    later = (tape for tape in ordered if tape.end_us > left_out_us)
+    judges = tuple(tape for tape in later if tape.tick_us[0] >= learned_us)
+    if not judges:
+        raise EpisodeError(
+            f"recording {name}: every market of the last windows begins before the lessons end: "
+            "record for longer"
+        )
+    return Course(name, lessons, judges, MARKET_EXIT)
 
 
 def of_asset(tapes: Sequence[Tape], asset: str) -> tuple[Tape, ...]:
@@ -145,7 +157,7 @@ def train_artefact(
 
     watch = replace(watch, checkpoint=checkpoint)
     fitted = framework.train(episodes, preset, config, judged_by(course, preset), watch)
-    trained = with_lineage(fitted.trained, markets_of(course), recipe_of(preset, config, backend))
+    trained = with_lineage(fitted.trained, seen_in(course), recipe_of(preset, config, backend))
     artefact = put_in_place(
         folder, lambda place: framework.export(fitted.net, preset, kind, MARKET_V1, trained, place)
     )
@@ -209,9 +221,10 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def with_lineage(trained: Trained, markets: str, recipe: dict[str, str]) -> Trained:
+def with_lineage(trained: Trained, seen: Trained, recipe: dict[str, str]) -> Trained:
     """What weights were made from, by which settings and by which code."""
-    return msgspec.structs.replace(trained, markets=markets, config=recipe, code=f"abctl {version('abctl')}")
+    markets, names, code = seen.markets, seen.names, f"abctl {version('abctl')}"
+    return msgspec.structs.replace(trained, markets=markets, names=names, config=recipe, code=code)
 
 
 def recipe_of(preset: Preset, config: TrainingConfig | PpoConfig, backend: str) -> dict[str, str]:
@@ -232,9 +245,13 @@ def judging_of(course: Course) -> str:
     return hashlib.blake2b(judges, digest_size=16).hexdigest()
 
 
-def markets_of(course: Course) -> str:
-    """Digests of all that a model has seen, its judges included."""
-    return "".join(sorted({tape.digest for tape in (*course.lessons, *course.judges)}))
+def seen_in(course: Course) -> Trained:
+    """By what the markets that a model has seen are known again, its judges included: quotes and names."""
+    seen = (*course.lessons, *course.judges)
+    return Trained(
+        markets="".join(sorted({tape.digest for tape in seen})),
+        names="".join(sorted({tape.name_digest for tape in seen})),
+    )
 
 
 STARTER_ARMS = ("base", "transformer")

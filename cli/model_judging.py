@@ -10,6 +10,8 @@ from cli.options import DataDirOption, ExperimentOption, JsonOption
 if TYPE_CHECKING:
     from cli.exam import Exam
 
+TEST_FOLDER = Path("data/test")
+"""Where the guide to the arms keeps what is held out."""
 ModelOption = Annotated[str, typer.Option(help="Folder of an artefact, or the beginning of a registered id.")]
 TestDataOption = Annotated[
     Path | None, typer.Option("--test-data", help="Recording that the models never saw.")
@@ -52,7 +54,8 @@ def compare(
     transformer_model: ModelOption,
     test_data: TestDataOption = None,
     test_days: Annotated[
-        int | None, typer.Option(min=1, max=3650, help="Only the last days of the recording. [default: all]")
+        int | None,
+        typer.Option(min=1, max=3650, help=f"Only a recording's last days; of {TEST_FOLDER} unless named."),
     ] = None,
     world: TestWorldOption = None,
     markets: TestMarketsOption = 400,
@@ -67,8 +70,10 @@ def compare(
     """
     from cli.settings import read_settings
 
+    if test_days is not None and world is not None:
+        raise typer.BadParameter("--test-days counts days of a recording: leave --world out")
     if test_days is not None and test_data is None:
-        raise typer.BadParameter("--test-days counts days of a recording: give --test-data DIR")
+        test_data = TEST_FOLDER
     exam = _exam(test_data, test_days, world, markets, seed)
     from cli.comparing import compared
 

@@ -21,9 +21,9 @@ from cli.lab import (
     check_windows,
     judged_by,
     judging_of,
-    markets_of,
     put_in_place,
     recipe_of,
+    seen_in,
     with_dropout,
     with_lineage,
 )
@@ -68,7 +68,7 @@ def train_offline(
     watch = replace(watch, checkpoint=checkpoint)
     fitted = trainer_of(backend)(played, preset, config, how, judged_by(course, preset), watch)
     recipe = {**recipe_of(preset, config, backend), **facts_of(how)}
-    trained = with_lineage(fitted.trained, markets_of(course), recipe)
+    trained = with_lineage(fitted.trained, seen_in(course), recipe)
     artefact = put_in_place(
         folder,
         lambda place: backend_of(backend).export(fitted.net, preset, kind, MARKET_V1, trained, place),

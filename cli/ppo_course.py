@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from arms.artefact import Artefact, Trained, markets_in
+from arms.artefact import Artefact, Trained, markets_in, names_in
 from arms.checkpoint import Checkpoint
 from arms.environment import Environment
 from arms.epochs import UNWATCHED, Fitted, Watch
-from arms.errors import ArtefactError
+from arms.errors import ArtefactError, EpisodeError
 from arms.ppo import PpoConfig, PpoEpoch
 from arms.presets import Preset, preset_of
 from arms.schema import MARKET_V1
@@ -19,9 +19,9 @@ from cli.lab import (
     backend_of,
     judged_by,
     judging_of,
-    markets_of,
     put_in_place,
     recipe_of,
+    seen_in,
     with_lineage,
 )
 from market.vector_env import VectorEnv
@@ -58,6 +58,12 @@ def train_ppo(
             f"model {start.id} is a {start.kind}/{start.preset} and cannot start a {kind}/{preset_name}: "
             "choose the arm and preset of the model"
         )
+    rows = PLACES * config.ticks
+    if rows < config.batch_size:
+        raise EpisodeError(
+            f"an epoch plays {rows:,} windows, fewer than a batch of {config.batch_size:,}: "
+            f"give a --batch-size of at most {rows}"
+        )
     environment = VectorEnv(course.lessons, PLACES, preset.window, config.seed)
     recipe = recipe_of(preset, config, backend) | {"start": "none" if start is None else start.id}
     checkpoint = None
@@ -88,11 +94,16 @@ def improve_of(backend: str) -> Improve:
     return torch_ppo.train
 
 
-def _met(course: Course, start: Artefact | None) -> str:
-    """Digests of all markets the weights have met, those of the start included; unknown where the start's
-    are."""
+def _met(course: Course, start: Artefact | None) -> Trained:
+    """All markets that the weights have met, those of the start included; unknown where the start's are."""
+    own = seen_in(course)
     if start is None:
-        return markets_of(course)
-    earlier = markets_in(start.trained)
-    own = markets_in(Trained(markets=markets_of(course)))
+        return own
+    return Trained(
+        markets=_together(markets_in(start.trained), markets_in(own)),
+        names=_together(names_in(start.trained), names_in(own)),
+    )
+
+
+def _together(earlier: frozenset[str], own: frozenset[str]) -> str:
     return "".join(sorted(earlier | own)) if earlier else ""

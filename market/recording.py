@@ -117,6 +117,13 @@ def _tape(ticks: pl.DataFrame, row: dict[str, Any]) -> Tape:
     market, fees = row["market"], row["fees"]
     if fees not in FEES:
         raise RecordingError(f"market {market}: fees '{fees}' is unknown, use one of {', '.join(FEES)}")
+    for name in ("end_us", "up_won"):
+        if row[name] is None:
+            raise RecordingError(
+                f"market {market}: {name} is null, but it is not excluded: say what it was, or exclude it"
+            )
+    if unknown := ticks["tick_us"].null_count():
+        raise RecordingError(f"market {market}: tick_us of {unknown} ticks is null: leave those ticks out")
     tick_us = ticks["tick_us"].to_numpy()
     prices, depths = _micro(ticks, QUOTE_NAMES), _micro(ticks, DEPTH_NAMES)
     features, mask = features_of(tick_us, prices, depths)

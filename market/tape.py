@@ -68,5 +68,10 @@ class Tape:
         return hashlib.blake2b(content, digest_size=8).hexdigest()
 
     @property
+    def name_digest(self) -> str:
+        """16 hex digits of its name and end: another recorder's quotes of it differ somewhere."""
+        return hashlib.blake2b(f"{self.market}\0{self.end_us}".encode(), digest_size=8).hexdigest()
+
+    @property
     def left_us(self) -> NDArray[np.int64]:
         return self.end_us - self.tick_us

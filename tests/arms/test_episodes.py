@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arms.episodes import Episode, by_time, digest_of, joined, windows
+from arms.episodes import Episode, digest_of, joined, windows
 from arms.errors import EpisodeError
 
 
@@ -32,21 +32,6 @@ def test_usable_rows_are_those_marked():
     episodes = [episode(5, 1), episode(7, 2)]
     marked = np.flatnonzero(np.concatenate([e.use for e in episodes]))
     np.testing.assert_array_equal(joined(episodes).usable, marked)
-
-
-@given(st.integers(2, 40), st.floats(0.01, 0.99))
-def test_the_split_keeps_order_and_leaves_no_side_empty(count, share):
-    episodes = [episode(1, i, f"m{i}") for i in range(count)]
-    early, late = by_time(episodes, share)
-    assert early
-    assert late
-    assert [e.market for e in early + late] == [e.market for e in episodes]
-
-
-@pytest.mark.parametrize("share", [0, 1, -0.1])
-def test_a_share_outside_the_open_interval_is_refused(share):
-    with pytest.raises(EpisodeError, match="cannot hold out"):
-        by_time([episode(1), episode(1)], share)
 
 
 def test_shapes_and_nan_are_refused_by_name():

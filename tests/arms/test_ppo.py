@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 
 from arms import mlx_export, mlx_ppo, torch_export, torch_ppo
 from arms.advantages import Horizon, Trail, advantages_of
-from arms.artefact import Trained, markets_in, read_artefact
+from arms.artefact import Trained, markets_in, names_in, read_artefact
 from arms.checkpoint import Checkpoint
 from arms.environment import drawn, rollout
 from arms.epochs import Watch
@@ -605,6 +605,7 @@ def test_it_improves_a_timid_clone(timid, tmp_path):
     assert len(epochs) == 5 and artefact.trained.epochs > config.critic_epochs
     met = markets_in(artefact.trained)
     assert {tape.digest for tape in (*course.lessons, *course.judges)} | {"0" * 16} == met
+    assert artefact.trained.names == "", "the start's are unknown"
 
 
 def test_mlx_goes_on_from_a_model_of_torch_and_its_model_serves(timid, tmp_path):
@@ -622,7 +623,7 @@ def test_from_scratch_in_the_course(tmp_path):
     config, watch = PpoConfig(epochs=2, ticks=10), Watch(seen.append)
     artefact, epochs = train_ppo("base", "fast", course, config, tmp_path, watch)
     assert artefact.trained.origin == "ppo" and tuple(seen) == epochs
-    assert len(markets_in(artefact.trained)) == 20
+    assert len(markets_in(artefact.trained)) == len(names_in(artefact.trained)) == 20
     load(artefact, MARKET_V1)
 
 

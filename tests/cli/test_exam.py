@@ -137,3 +137,19 @@ def test_recorded_markets(abctl, shared_part, tmp_path):
     assert 0 < found["exam"]["markets"] < everything["exam"]["markets"]
     assert found["exam"]["days"] <= 2
     print(json.dumps(everything["difference_usd"]))
+
+
+def test_a_market_of_the_training_is_known_by_its_name_though_another_saw_it(abctl, tmp_path, recording):
+    """Two recorders of one market: a row is missing, so no quote's digest is the same."""
+    recording(tmp_path / "ours")
+    recording(tmp_path / "theirs", spoil=lambda ticks: ticks.gather_every(2))
+    words = ("--arm", "base", "--preset", "fast", "--epochs", "1", "--no-register", "--output", "m")
+    assert abctl("model", "train", *words, "--data", "ours").code == failures.OK
+    done = abctl("model", "evaluate", "--model", "m", "--test-data", "theirs")
+    assert done.code == failures.REFUSED
+    assert "were in the training of model m" in done.sentence
+
+
+def test_the_days_are_of_the_guide_s_folder_unless_another_is_named(abctl, tmp_path, recording):
+    recording(tmp_path / "data" / "test")
+    assert compared(abctl, "--test-days", "7")["exam"]["markets"] == 8

@@ -3,37 +3,15 @@
 import json
 from importlib.metadata import version
 
-import numpy as np
 import polars as pl
 import pytest
 
 from cli import failures
-from cli.lab import WORLDS
-from market.recording import DEPTH_NAMES, MARKET_SCHEMA, TICK_SCHEMA, write_recording
 from market.tape import QUOTE_NAMES
 
-ONCE = ("--arm", "base", "--output", "m", "--epochs", "1", "--no-register")
 ASSETS = ("btc", "btc", "eth", "btc", "btc", "sol", "btc", "btc")
-
-
-def recording(folder, assets=ASSETS, spoil=lambda ticks: ticks, excluded=None):
-    """Simulated markets as a recording of these assets; `spoil` makes the ticks odd."""
-    ticks, rows = [], []
-    for i, asset in enumerate(assets):
-        tape = WORLDS["decoy-fast"].tape(i)
-        name, start_us = f"{asset}-updown-15m-{i}", 10_000_000_000 * i
-        end_us = start_us + int(tape.end_us - tape.tick_us[0])
-        quotes = np.where(tape.prices == 0, np.nan, tape.prices / 1e6)
-        columns = {name: quotes[:, i] for i, name in enumerate(QUOTE_NAMES)}
-        columns |= {name: tape.depths[:, i] / 1e6 for i, name in enumerate(DEPTH_NAMES)}
-        at_us = tape.tick_us - tape.tick_us[0] + start_us
-        ticks.append(pl.DataFrame({"market": [name] * len(at_us), "tick_us": at_us, **columns}, TICK_SCHEMA))
-        counts = dict.fromkeys(("gaps", "max_gap_us", "one_sided", "crossed", "duplicates"), 0)
-        facts = {"market": name, "start_us": start_us, "end_us": end_us, "up_won": tape.up_won}
-        rows.append(
-            {**facts, "excluded": excluded, "ticks": len(at_us), **counts, "fees": "none", "source": "x"}
-        )
-    write_recording(folder, spoil(pl.concat(ticks)), pl.DataFrame(rows, MARKET_SCHEMA))
+"""As `recording` has them."""
+ONCE = ("--arm", "base", "--output", "m", "--epochs", "1", "--no-register")
 
 
 def refused(abctl, *words):
@@ -51,7 +29,7 @@ def test_an_empty_folder(abctl, tmp_path):
 @pytest.mark.parametrize(
     "damage", [lambda b: b"", lambda b: b"not parquet", lambda b: b[: len(b) // 2], lambda b: b[:-9]]
 )
-def test_a_corrupt_file(abctl, tmp_path, name, damage):
+def test_a_corrupt_file(abctl, tmp_path, name, damage, recording):
     recording(tmp_path / "r")
     path = tmp_path / "r" / name
     path.write_bytes(damage(path.read_bytes()))
@@ -59,7 +37,7 @@ def test_a_corrupt_file(abctl, tmp_path, name, damage):
     assert f"{name} is not readable Parquet" in sentence and "import the recording again" in sentence
 
 
-def test_bytes_that_were_overwritten(abctl, tmp_path):
+def test_bytes_that_were_overwritten(abctl, tmp_path, recording):
     """Whatever the damage hits: a sentence, no traceback."""
     recording(tmp_path / "r")
     path = tmp_path / "r" / "ticks.parquet"
@@ -72,25 +50,25 @@ def test_bytes_that_were_overwritten(abctl, tmp_path):
     assert failures.REFUSED in codes and codes <= {0, failures.REFUSED}
 
 
-def test_a_recording_without_markets(abctl, tmp_path):
+def test_a_recording_without_markets(abctl, tmp_path, recording):
     recording(tmp_path / "r", excluded="ends_early")
-    assert "recording r has 0 playable markets: at least 3" in refused(abctl, *ONCE, "--data", "r")
+    assert "recording r has 0 windows of playable markets: at least 3" in refused(abctl, *ONCE, "--data", "r")
 
 
-def test_too_few_to_judge_by(abctl, tmp_path):
+def test_too_few_to_judge_by(abctl, tmp_path, recording):
     recording(tmp_path / "r", ("btc", "btc"))
-    assert "recording r has 2 playable markets: at least 3" in refused(abctl, *ONCE, "--data", "r")
+    assert "recording r has 2 windows of playable markets: at least 3" in refused(abctl, *ONCE, "--data", "r")
 
 
-def test_an_asset_that_was_not_recorded(abctl, tmp_path):
+def test_an_asset_that_was_not_recorded(abctl, tmp_path, recording):
     recording(tmp_path / "r")
     sentence = refused(abctl, *ONCE, "--data", "r", "--market", "doge")
     assert sentence == "no recorded market is of DOGE: this recording has BTC, ETH, SOL"
-    assert "1 playable markets" in refused(abctl, *ONCE, "--data", "r", "--market", "eth")
+    assert "1 windows of playable markets" in refused(abctl, *ONCE, "--data", "r", "--market", "eth")
     assert "give --data too" in refused(abctl, *ONCE, "--market", "BTC")
 
 
-def test_only_the_asset_is_learned_from(abctl, tmp_path):
+def test_only_the_asset_is_learned_from(abctl, tmp_path, recording):
     recording(tmp_path / "r")
     recording(tmp_path / "only", tuple(asset for asset in ASSETS if asset == "btc"))
     some = abctl("model", "train", *ONCE, "--data", "r", "--market", "BTC", "--batch-size", "32")
@@ -101,7 +79,7 @@ def test_only_the_asset_is_learned_from(abctl, tmp_path):
     )
 
 
-def test_fewer_windows_than_a_batch(abctl, tmp_path):
+def test_fewer_windows_than_a_batch(abctl, tmp_path, recording):
     recording(tmp_path / "r", ("btc",) * 3)
     sentence = refused(abctl, *ONCE, "--data", "r", "--batch-size", "5000")
     found = int(sentence.split("r has ")[1].split(" windows")[0])
@@ -115,7 +93,7 @@ ONE_SIDED = {
 }
 
 
-def test_no_quote_is_the_same_as_null_or_as_zero_and_is_learned_from(abctl, tmp_path):
+def test_no_quote_is_the_same_as_null_or_as_zero_and_is_learned_from(abctl, tmp_path, recording):
     digests = set()
     for name, expression in ONE_SIDED.items():
         recording(tmp_path / name, spoil=lambda ticks, e=expression: ticks.with_columns(e))
@@ -125,13 +103,13 @@ def test_no_quote_is_the_same_as_null_or_as_zero_and_is_learned_from(abctl, tmp_
     assert len(digests) == 1
 
 
-def test_gaps_are_learned_from(abctl, tmp_path):
+def test_gaps_are_learned_from(abctl, tmp_path, recording):
     recording(tmp_path / "r", spoil=lambda ticks: ticks.gather_every(7))
     told = abctl("model", "train", *ONCE, "--data", "r", "--batch-size", "16")
     assert told.code == 0, told.err
 
 
-def test_a_recording_of_nobody_who_quotes(abctl, tmp_path):
+def test_a_recording_of_nobody_who_quotes(abctl, tmp_path, recording):
     nothing = [pl.lit(None, pl.Float64).alias(name) for name in QUOTE_NAMES]
     recording(tmp_path / "r", spoil=lambda ticks: ticks.with_columns(nothing))
     assert "no tick is marked for use" in refused(abctl, *ONCE, "--data", "r")
@@ -189,3 +167,27 @@ def test_a_folder_with_something_of_ones_own_is_never_replaced(abctl, tmp_path, 
     assert told.code == 3
     assert f"m holds {name.split('/')[0]}, which is no part of a model" in told.sentence
     assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["up_won", "end_us"])
+def test_a_market_without_its_outcome_or_end_teaches_nothing(abctl, tmp_path, name, recording):
+    recording(tmp_path / "r")
+    path = tmp_path / "r" / "markets.parquet"
+    markets = pl.read_parquet(path)
+    first = pl.int_range(pl.len()) == 0
+    blank = pl.when(first).then(None).otherwise(pl.col(name)).alias(name)
+    markets.with_columns(blank).write_parquet(path)
+    said = refused(abctl, *ONCE, "--data", "r")
+    assert f"{name} is null, but it is not excluded" in said
+
+
+def test_a_tick_without_its_moment(abctl, tmp_path, recording):
+    blank = pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise(pl.col("tick_us")).alias("tick_us")
+    recording(tmp_path / "r", spoil=lambda ticks: ticks.with_columns(blank))
+    assert "tick_us of 1 ticks is null" in refused(abctl, *ONCE, "--data", "r")
+
+
+def test_an_epoch_of_play_that_fills_no_batch(abctl, tmp_path):
+    words = ("--method", "ppo", "--world", "decoy-fast", "--markets", "10", "--batch-size", "100000")
+    said = refused(abctl, *ONCE, *words)
+    assert "an epoch plays 16,384 windows, fewer than a batch of 100,000" in said
