@@ -140,7 +140,7 @@ def propensities(experiment: Experiment, weights: Words) -> NDArray[np.float64]:
 def counts_of(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> dict[str, ArmCounts]:
     """Per assigned arm, whatever the fill."""
     counts = {}
-    unserved = columns.unserved > 0
+    unserved, weight = columns.unserved > 0, _missing_weight(experiment, columns, cohort)
     for arm in experiment.arms:
         own = columns.arm == arm
         counts[arm] = ArmCounts(
@@ -152,5 +152,14 @@ def counts_of(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> d
             decisions=int(columns.decisions[own].sum()),
             fallbacks=int(columns.fallbacks[own].sum()),
             unserved=int(np.count_nonzero(own & unserved)),
+            missing_weight=float(weight[own[cohort.missing]].sum()),
         )
     return counts
+
+
+def _missing_weight(experiment: Experiment, columns: UnitColumns, cohort: Cohort) -> NDArray[np.float64]:
+    """Of each missing unit; 1 where nobody knows its propensity: none weighs more than that."""
+    arm, e = columns.arm[cohort.missing], propensities(experiment, columns.weights[cohort.missing])
+    is_treated, is_control = arm == experiment.treatment, arm == experiment.control
+    weight = np.where(is_treated, 1.0 - e, np.where(is_control, e, 0.0))
+    return np.where(np.isnan(weight), 1.0, weight)

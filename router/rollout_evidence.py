@@ -38,6 +38,7 @@ from stats.scale import PROMOTION_SHARE, ROLLBACK_SHARE, plan_variance
 from stats.scores import pair_scores, to_door
 from stats.special import student_t_quantile
 from stats.status import Metric
+from stats.units import ArmCounts
 from store.as_of import as_of
 from store.errors import MomentPruned
 from store.latencies import SLOW_US
@@ -76,6 +77,7 @@ class _Seen:
     history: History
     found: Read
     judged: Judged
+    counts: dict[str, ArmCounts]
     told: judging.Report
     arrived: Resolution
 
@@ -162,7 +164,7 @@ def evidence_from(
     history = known_before(design, found, judged)
     told = judging.report(design, judged.units, counts, found.stages, history)
     arrived = resolution_of(design, found, judged)
-    seen = _Seen(plan, spending(plan), design, history, found, judged, told, arrived)
+    seen = _Seen(plan, spending(plan), design, history, found, judged, counts, told, arrived)
     scores = pair_scores(judged.units, *design.pair, design.metric)
     effects = stage_effects(design, scores, judged.units, history)
     return Evidence(
@@ -206,7 +208,7 @@ def _bound(seen: _Seen, metric: Metric) -> Bound:
         return Bound(status=effect.status, reason=effect.reason, estimate=_finite(effect.estimate))
     v_plan, door = plan_variance(variance, seen.design.v_plan_units), to_door(metric)
     promoting, back = seen.spent.promotion_split, seen.spent.level(metric)
-    missing = missing_of(seen.design, effect, seen.told.arms, seen.judged.units)
+    missing = missing_of(seen.design, effect, seen.told.arms, seen.counts, seen.judged.units)
     low = lower_bound(effect.look, metric, v_plan, PROMOTION_SHARE, promoting) * door
     upper = upper_bound(effect.look, metric, v_plan, ROLLBACK_SHARE, back) * door
     fewest = max(1.0, effect.look.smaller - 1.0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stats.effect import Effect, Pair, effect_on, path_of
+from stats.effect import Effect, Pair, effect_on, enough, interval, path_of
 from stats.interval import clopper_pearson
 from stats.scores import Scores
 from stats.sequence import Look
@@ -98,15 +98,18 @@ def calls(log: Log, pair: Pair) -> dict[str, Call]:
     return {
         "naive": _naive(log, pair.alpha),
         "clustered": _clustered(path, pair.alpha),
-        "ours": _ours(effect_on(path, log.scores, pair), pair.alpha),
+        "ours": _ours(path, effect_on(path, log.scores, pair), pair),
     }
 
 
-def _ours(found: Effect, alpha: float) -> Call:
-    """p is that of the largest E at the end of any day; the interval is that of now."""
-    ever = found.p is not None and found.p <= alpha
-    outside = found.low is not None and found.high is not None and not found.low <= 0.0 <= found.high
-    return Call(ever or outside, outside)
+def _ours(path: list[Look], found: Effect, pair: Pair) -> Call:
+    """Whatever a look said stays said, also where a later one withholds the interval again."""
+    last = found.low is not None and found.high is not None and not found.low <= 0.0 <= found.high
+    if found.status in {"invalid_design", "degenerate"} or pair.rho is None:
+        return Call(last, last)
+    looks = (look for look in path if enough(look, pair.metric))
+    bounds = (interval(look, pair.metric, pair.rho, pair.alpha) for look in looks)
+    return Call(last or any(not low <= 0.0 <= high for low, high in bounds), last)
 
 
 def _clustered(path: list[Look], alpha: float) -> Call:

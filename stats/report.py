@@ -80,7 +80,7 @@ def report(
         metric: metric_effect(design, metric, scored[metric], known) for metric in METRICS
     }
     arms = _arms(design, units, counts, effects)
-    primary, pnl = (_judged(design, effects[m], arms, units, stages) for m in (design.metric, "pnl"))
+    primary, pnl = (_judged(design, effects[m], arms, counts, units, stages) for m in (design.metric, "pnl"))
     imbalance = (srm_once if design.looked_at == "once" else srm)(stages)
     fault = broken(primary, pnl, imbalance, contamination(design, counts))
     gated = gates(
@@ -145,11 +145,15 @@ def _adjusted(values: Mapping[Metric, float | None]) -> Adjusted:
 
 
 def _judged(
-    design: Design, found: Effect, arms: Mapping[str, ArmReport], units: Units, stages: Sequence[Stage]
+    design: Design,
+    found: Effect,
+    arms: Mapping[str, ArmReport],
+    counts: Mapping[str, ArmCounts],
+    units: Units,
+    stages: Sequence[Stage],
 ) -> Judged:
-    return Judged(
-        found, missing_of(design, found, arms, units), to_door(found.metric), _pair_share(design, stages)
-    )
+    missing = missing_of(design, found, arms, counts, units)
+    return Judged(found, missing, to_door(found.metric), _pair_share(design, stages))
 
 
 def _pair_share(design: Design, stages: Sequence[Stage]) -> float:

@@ -9,6 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from stats.boundary import e_from_log, p_from_log_e
 from stats.special import chi_square_sf
 from stats.units import Stage
@@ -16,6 +19,9 @@ from stats.units import Stage
 ALARM_E = 1000.0
 ALARM_P = 0.01
 CONCENTRATION = 100.0
+LEAST_EXPECTED = 5.0
+"""Units in an arm below which Pearson's chi-square errs (Cochran, Biometrics 10, 1954)."""
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def srm(stages: Sequence[Stage], concentration: float = CONCENTRATION) -> Srm:
 def srm_once(stages: Sequence[Stage], concentration: float = CONCENTRATION) -> Srm:
     """Of a log that was whole before anybody looked: one look, by chi-square added up over the stages."""
     total = sum(log_e(stage.counts, stage.weights, concentration) for stage in stages)
-    p = chi_square([(stage.counts, stage.weights) for stage in stages]).p
+    p = _at_one_look(stages).p
     said = "nothing to judge" if p is None else f"p = {p:.2g}"
     rule = f"chi-square at one look, {said}, alarm below {ALARM_P:g}"
     alarm = p is not None and p < ALARM_P
@@ -96,6 +102,51 @@ def chi_square(stages: Sequence[tuple[Sequence[int], Sequence[float]]]) -> ChiSq
             statistic += sum((count - units * share) ** 2 / (units * share) for count, share in arms)
             df += len(arms) - 1
     return ChiSquare(statistic, df, chi_square_sf(statistic, df) if df else None)
+
+
+def _at_one_look(stages: Sequence[Stage]) -> ChiSquare:
+    """Pearson's over the stages that have LEAST_EXPECTED units in every arm. The others, as many as there are
+    propensities in a log of somebody's own, are judged together: their arms' sums against what the coins lead
+    to, by the coins' own covariance; left out where even together they are too few.
+    """
+    large = [stage for stage in stages if _least_expected([stage]) >= LEAST_EXPECTED]
+    small = [stage for stage in stages if _least_expected([stage]) < LEAST_EXPECTED and _fallen(stage)]
+    found = chi_square([(stage.counts, stage.weights) for stage in large])
+    if not small or _least_expected(small) < LEAST_EXPECTED:
+        return found
+    more = _together(small)
+    statistic, df = found.statistic + more.statistic, found.df + more.df
+    return ChiSquare(statistic, df, chi_square_sf(statistic, df))
+
+
+def _least_expected(stages: Sequence[Stage]) -> float:
+    """Units expected in the arm that is to get the fewest; infinite where no coin falls."""
+    expected = np.sum([_shares(stage) * _fallen(stage) for stage in stages], axis=0)
+    live = expected[expected > 0.0]
+    return float(live.min()) if len(live) > 1 else math.inf
+
+
+def _together(stages: Sequence[Stage]) -> ChiSquare:
+    """(O - E)' V^-1 (O - E), V = sum n (diag p - p p'), on the rank of V."""
+    off, spread = np.zeros(len(stages[0].counts)), np.zeros((len(stages[0].counts),) * 2)
+    for stage in stages:
+        share, units = _shares(stage), _fallen(stage)
+        off += np.where(share > 0.0, stage.counts, 0.0) - units * share
+        spread += units * (np.diag(share) - np.outer(share, share))
+    statistic = float(off @ np.linalg.pinv(spread, hermitian=True) @ off)
+    df = int(np.linalg.matrix_rank(spread, hermitian=True))
+    return ChiSquare(statistic, df, chi_square_sf(statistic, df))
+
+
+def _shares(stage: Stage) -> Floats:
+    weights = np.asarray(stage.weights, dtype=np.float64)
+    whole = float(weights.sum())
+    return weights / whole if whole > 0.0 else weights
+
+
+def _fallen(stage: Stage) -> int:
+    """Units of the arms that have a share."""
+    return sum(count for count, _ in _planned(stage.counts, stage.weights))
 
 
 def likelihood_ratio_p(counts: Sequence[int], weights: Sequence[float]) -> float | None:

@@ -131,7 +131,7 @@ def switchback(
     }
     scored: dict[Metric, Scores] = {metric: found.scores for metric, found in rows.items()}
     effects = {metric: metric_effect(design, metric, scored[metric], history) for metric in METRICS}
-    primary, pnl = (_judged(design, effects[m], told, units, stages) for m in (design.metric, "pnl"))
+    primary, pnl = (_judged(design, effects[m], told, counts, units, stages) for m in (design.metric, "pnl"))
     own = rows[design.metric]
     before = metric_effect(design, design.metric, lagged(own, blocks.before), history)
     fault = (
@@ -155,8 +155,15 @@ def switchback(
     return Switchback(judged, before, _counted(design, own), own.divided)
 
 
-def _judged(design: Design, found: Effect, told: Report, units: Units, stages: Sequence[Stage]) -> Judged:
-    missing = missing_of(design, found, told.arms, units)
+def _judged(
+    design: Design,
+    found: Effect,
+    told: Report,
+    counts: Mapping[str, ArmCounts],
+    units: Units,
+    stages: Sequence[Stage],
+) -> Judged:
+    missing = missing_of(design, found, told.arms, counts, units)
     return Judged(found, missing, to_door(found.metric), _share(design, stages))
 
 

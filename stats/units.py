@@ -125,7 +125,8 @@ def _check_ranges(units: Units) -> None:
 class ArmCounts:
     """Counts per assigned arm. units: all assigned units, every fill kind, mature or not.
 
-    unserved: units of which a decision was refused, be it the only one or one of many.
+    unserved: units of which a decision was refused, be it the only one or one of many. missing_weight: what
+    the missing units would weigh in the comparison of the pair: 1 - e of the treatment's, e of the control's.
     """
 
     units: int = 0
@@ -136,6 +137,7 @@ class ArmCounts:
     decisions: int = 0
     fallbacks: int = 0
     unserved: int = 0
+    missing_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,3 +283,19 @@ def test_an_imported_history_is_planned_from(abctl, log, load):
     assert ran.code == 0, ran.err
     question = json.loads(ran.out)["question"]
     assert (question["baseline"], question["share"]) == (pytest.approx(20 / 60), 0.5)
+
+
+def test_the_order_of_the_rows_changes_no_number(log, load, abctl):
+    """All at one moment: a scale that is made of the first units must not hang on who stands first."""
+    moment = "2026-01-05T10:00:00Z"
+    rows = [
+        (who, arm, moment, won, f"{i * i % 97 * (1 + i / 20)}")
+        for i, (who, arm, _, won, _) in enumerate(ROWS)
+    ]
+    said = []
+    for key, each in (("forwards", rows), ("backwards", rows[::-1])):
+        load(log(each, f"{key}.csv"), "--map", "pnl_usd=pnl", *SHARE, key=key)
+        found = report(abctl, key)
+        said.append({name: found[name] for name in ("arms", "effect", "pnl_effect", "verdict", "gates")})
+    assert said[0]["pnl_effect"]["low"] is not None
+    assert said[0] == said[1]

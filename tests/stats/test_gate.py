@@ -260,7 +260,10 @@ def test_a_broken_assignment_closes_both_gates():
 
 def test_missing_outcomes_speak_against_either_gate():
     units = alternating(600, [900_000, 1_100_000, -200_000], [-900_000, 1_000_000, -1_100_000])
-    whole, holed = ask(units), ask(units, counts={"transformer": ArmCounts(units=600, missing=300)})
+    whole, holed = (
+        ask(units),
+        ask(units, counts={"transformer": ArmCounts(units=600, missing=300, missing_weight=150)}),
+    )
     assert (whole.gates.promote.answer, holed.gates.promote.answer) == ("yes", "no")
     before, after = (found.gates.promote.bounds[0] for found in (whole, holed))
     assert before.bound == after.bound and after.missing < 0.0 == before.missing
@@ -270,6 +273,6 @@ def test_missing_outcomes_speak_against_either_gate():
 def test_a_shift_by_the_missing_decides_both_ways():
     """Rollback is withheld where the missing units could all have been good."""
     units = alternating(600, [-900_000, 1_000_000, -1_100_000], [900_000, 1_100_000, -200_000])
-    holed = ask(units, counts={"transformer": ArmCounts(units=900, missing=600)})
+    holed = ask(units, counts={"transformer": ArmCounts(units=900, missing=600, missing_weight=300)})
     assert holed.gates.rollback.bounds[0].shifted > 0.0
     assert holed.gates.rollback.bounds[0].bound < 0.0

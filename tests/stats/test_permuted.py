@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from stats.design import Design, History
+from stats.effect import effect
 from stats.metric_effect import metric_effect, pair_of
 from stats.permuted import Log, calls, dealt, even_looks, planted, rate_of
 from stats.scores import pair_scores
@@ -121,3 +122,25 @@ def test_even_looks():
     assert even_looks(0, 5).tolist() == []
     with pytest.raises(ValueError, match="no deal"):
         rate_of(0, 0)
+
+
+def test_what_an_early_look_said_counts_though_the_last_one_withholds_it():
+    """Money: one huge late loss makes it too skewed to judge at the end."""
+    rng, count = np.random.default_rng(1), 1200
+    treated = rng.random(count) < 0.5
+    pnl = rng.normal(0.0, 1.0, count) + 0.4 * treated
+    pnl[-1] = -400.0
+    ones, day = np.ones(count, np.int64), np.arange(count) // 60
+    units = Units(
+        arm=treated.astype(np.int64), stage=0 * ones, e=np.full(count, 0.5), day=day, traded=ones > 0,
+        won=pnl > 0, pnl_micro=np.rint(pnl * 1e6).astype(np.int64), stake_micro=ones, fee_micro=0 * ones,
+        decisions=ones, fallbacks=0 * ones, trades=ones, trade_wins=(pnl > 0).astype(np.int64),
+    )  # fmt: skip
+    design = Design(
+        arms=("base", "new"), control="base", treatment="new", metric="pnl", started_us=0, attribution_s=900
+    )
+    scores = pair_scores(units, *design.pair, "pnl")
+    pair = pair_of(design, "pnl", scores, History())
+    assert effect(scores, pair).status == "not_ready"
+    found = calls(Log(scores, 0 * ones, units.trades, units.trade_wins), pair)["ours"]
+    assert (found.ever, found.last) == (True, False)

@@ -261,13 +261,16 @@ def test_a_clean_ramp_raises_no_srm_alarm():
 
 def test_missing_outcomes_show_both_bounds_and_hold_the_verdict():
     units = alternating(600, [900_000, 1_100_000, -200_000], [-900_000, 1_000_000, -1_100_000])
-    none, some = {"transformer": ArmCounts(missing=1)}, {"transformer": ArmCounts(missing=100)}
+    none, some = (
+        {"transformer": ArmCounts(missing=1, missing_weight=0.5)},
+        {"transformer": ArmCounts(missing=100, missing_weight=50)},
+    )
     assert not ask(units, counts=none).warnings
     found = ask(units, counts=some)
     assert "25.0% of transformer's" in found.warnings[0]
     assert "the estimate could be anything from" in found.warnings[0]
     assert "(all of them against transformer)" in found.warnings[0]
-    many = ask(units, counts={arm: ArmCounts(missing=200) for arm in ARMS})
+    many = ask(units, counts={arm: ArmCounts(missing=200, missing_weight=100) for arm in ARMS})
     assert many.effect.low > 0.0 and many.verdict.verdict == "cannot say yet"
     (worst,) = re.findall(
         r"missing outcomes at their worst it is (-[0-9.]+) points, so 0", many.verdict.reason
@@ -277,7 +280,7 @@ def test_missing_outcomes_show_both_bounds_and_hold_the_verdict():
 
 def test_missing_outcomes_of_a_worse_arm_move_the_upper_bound():
     units = alternating(600, [-900_000, 1_000_000, -1_100_000], [900_000, 1_100_000, -200_000])
-    found = ask(units, counts={arm: ArmCounts(missing=200) for arm in ARMS})
+    found = ask(units, counts={arm: ArmCounts(missing=200, missing_weight=100) for arm in ARMS})
     assert found.effect.high < 0.0 and found.verdict.verdict == "cannot say yet"
     assert re.search(
         r"missing outcomes at their best the upper bound is \+[0-9.]+ points, so 0 is inside: find them\.$",
@@ -286,7 +289,10 @@ def test_missing_outcomes_of_a_worse_arm_move_the_upper_bound():
 
 
 def test_without_an_estimate_missing_outcomes_are_counted_and_no_share_is_invented():
-    counts = {"base": ArmCounts(units=9, missing=2), "transformer": ArmCounts(units=7, missing=1)}
+    counts = {
+        "base": ArmCounts(units=9, missing=2, missing_weight=1),
+        "transformer": ArmCounts(units=7, missing=1, missing_weight=0.5),
+    }
     assert ask(Units.empty(), counts=counts).warnings == (
         "No outcome came in time for 1 of transformer's 7 and 2 of base's 9 markets.",
     )
