@@ -32,7 +32,9 @@ def power(
     per: Annotated[
         Literal["unit", "trade"], typer.Option(help="From history: units won, or trades won within units.")
     ] = "unit",
-    alpha: Annotated[float, typer.Option(help="Two-sided error rate.")] = 0.05,
+    alpha: Annotated[
+        float | None, typer.Option(help="Two-sided error rate. [default: from history, or 0.05]")
+    ] = None,
     wanted: Annotated[float, typer.Option("--power", help="Chance to see the lift.")] = 0.8,
     trials_per_unit: Annotated[
         float | None, typer.Option(help="Mean decisions that a unit's rate is over. [default: 1]")
@@ -76,10 +78,9 @@ def power(
         "cv": cv,
     }
     lacking = {name for name, value in given.items() if value is None}
-    past = _past(per, lacking, experiment, data_dir) if from_history else None
-    question = _question(
-        _completed(given, past), {"lift": lift, "alpha": alpha, "power": wanted, "correlation": correlation}
-    )
+    past, design = _past(per, lacking, experiment, data_dir) if from_history else (None, {"alpha": _ALPHA})
+    asked = {"lift": lift, "power": wanted, "correlation": correlation, **design}
+    question = _question(_completed(given, past), asked if alpha is None else asked | {"alpha": alpha})
     paired, ours = planning.shadow(question), planning.sequential(question)
     found: Shape = {
         "schema": SCHEMA,
@@ -94,28 +95,34 @@ def power(
     (print_json if as_json else show_power)(found)
 
 
+_ALPHA = 0.05
 _USUAL = {"share": 0.5, "trials_per_unit": 1.0, "icc": 0.0, "cv": 0.0}
 
 
 def _past(
     per: Literal["unit", "trade"], lacking: set[str], experiment: str | None, data_dir: "Path | None"
-) -> "Past":
+) -> "tuple[Past, Shape]":
+    """And what the experiment's sequence is made for."""
     from cli.database import existing
     from cli.failures import Refused
     from cli.settings import read_settings
     from router import question, report
     from router.errors import NoPast
     from router.past import past_of
+    from store import experiments
     from store.clock import wall_clock_us
 
     settings = read_settings(experiment=experiment, data_dir=data_dir)
     with existing(settings) as engine:
         asked = question.Question(key=settings.experiment)
         told = report.report_of(engine, asked, wall_clock_us())
+        with engine.connect() as connection:
+            planned = experiments.get(connection, settings.experiment)
     try:
-        return past_of(told, per, lacking)
+        past = past_of(told, per, lacking)
     except NoPast as error:
         raise Refused(str(error)) from error
+    return past, {"alpha": planned.alpha, "plan_units": planned.plan_units}
 
 
 def _completed(given: dict[str, float | None], past: "Past | None") -> dict[str, float]:

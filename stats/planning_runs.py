@@ -1,7 +1,8 @@
 """Whole experiments drawn and looked at, to hold beside what `planning` computes.
 
-A unit's decisions are won with a chance of its own, drawn from a Beta law with the question's ICC; all units
-have the same number of them. Paired arms are drawn for one decision a unit.
+A unit's decisions are won with a chance of its own, drawn from a Beta law with the question's ICC. Units have
+the question's mean number of them, and its coefficient of variation by a rounded Gamma law, at least one
+each. Paired arms are drawn for one decision a unit.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from stats.sample_size import Plan
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Sums = Floats
+_ROUNDING_VARIANCE = 1.0 / 6.0
+"""Of a number rounded up or down at random, so that its mean stays: u(1-u) over even u."""
 """[runs,looks]: the overlap-weighted sum, centred at the baseline."""
 
 
@@ -47,10 +50,10 @@ def simulated(question: Question, plan: Sequential, runs: int, generator: np.ran
     """The variance is the true one. DesignError for decisions that no such units can have."""
     if runs < 1:
         raise DesignError(f"runs is {runs!r}: draw at least 1")
-    if question.cv or question.trials_per_unit != round(question.trials_per_unit):
+    if question.trials_per_unit < 1.0 or (question.cv and question.trials_per_unit == 1.0):
         raise DesignError(
-            f"trials_per_unit is {question.trials_per_unit!r} and cv {question.cv!r}: units of one whole"
-            " number of decisions can be drawn; leave the simulation out"
+            f"trials_per_unit is {question.trials_per_unit!r} and cv {question.cv!r}: a unit that is drawn"
+            " has at least 1 decision, and all have 1 where that is the mean; leave the simulation out"
         )
     paired, why = _paired(question, runs, generator)
     return Runs(
@@ -101,32 +104,47 @@ def _joint(question: Question) -> tuple[float, float, float, float]:
 
 
 def _sums(question: Question, units: Sequence[int], runs: int, generator: np.random.Generator) -> Sums:
-    e, rate, size = question.share, question.baseline, round(question.trials_per_unit)
+    e, rate = question.share, question.baseline
     fresh = np.diff(np.array(units), prepend=0)
     treated = generator.binomial(fresh, e, (runs, len(fresh)))
-    controls = fresh - treated
-    gained = _wins(treated, rate + question.lift, question, generator) / size - rate * treated
-    kept = _wins(controls, rate, question, generator) / size - rate * controls
+    gained = _gains(treated, rate + question.lift, question, generator)
+    kept = _gains(fresh - treated, rate, question, generator)
     sums: Sums = np.cumsum((1.0 - e) * gained - e * kept, axis=1)
     return sums
 
 
-def _wins(units: Ints, rate: float, question: Question, generator: np.random.Generator) -> Ints:
-    """Decisions won by so many units, each with `trials_per_unit` of them."""
-    size = round(question.trials_per_unit)
-    if size == 1 or question.icc == 0.0:
-        return generator.binomial(units * size, rate)
-    if question.icc == 1.0:
-        return size * generator.binomial(units, rate)
-    firmness = 1.0 / question.icc - 1.0
-    won = np.empty_like(units)
+def _gains(units: Ints, rate: float, question: Question, generator: np.random.Generator) -> Floats:
+    """What so many units won beyond the baseline, in decisions of a mean unit."""
+    if question.trials_per_unit == 1.0:
+        return generator.binomial(units, rate) - question.baseline * units
+    gains = np.empty(units.shape)
     for run, counts in enumerate(units):
-        chance = generator.beta(rate * firmness, (1.0 - rate) * firmness, int(counts.sum()))
-        each = generator.binomial(size, chance)
-        bounds = np.cumsum(counts)
-        total = np.concatenate(([0], np.cumsum(each)))
-        won[run] = np.diff(total[bounds], prepend=0)
-    return won
+        sizes = _sizes(question, int(counts.sum()), generator)
+        won = generator.binomial(sizes, _chance(rate, question.icc, len(sizes), generator))
+        total = np.concatenate(([0.0], np.cumsum(won - question.baseline * sizes)))
+        gains[run] = np.diff(total[np.cumsum(counts)], prepend=0.0)
+    return gains / question.trials_per_unit
+
+
+def _chance(rate: float, icc: float, units: int, generator: np.random.Generator) -> Floats:
+    """Of each unit's decisions to be won: a Beta law, at its ends a constant and a coin."""
+    if icc == 0.0:
+        return np.full(units, rate)
+    if icc == 1.0:
+        return generator.binomial(1, rate, units).astype(np.float64)
+    firmness = 1.0 / icc - 1.0
+    return generator.beta(rate * firmness, (1.0 - rate) * firmness, units)
+
+
+def _sizes(question: Question, units: int, generator: np.random.Generator) -> Ints:
+    """Decisions of each unit. What rounding adds to their variance the Gamma law has less."""
+    beyond, spread = question.trials_per_unit - 1.0, question.cv * question.trials_per_unit
+    variance = max(0.0, spread**2 - _ROUNDING_VARIANCE) if question.cv else 0.0
+    if beyond > 0.0 and variance > 0.0:
+        more = generator.gamma(beyond**2 / variance, variance / beyond, units)
+    else:
+        more = np.full(units, beyond)
+    return 1 + np.floor(more + generator.random(units)).astype(np.int64)
 
 
 def _found(stopped: npt.NDArray[np.bool_], day: float, computed: float) -> Found:

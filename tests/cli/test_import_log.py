@@ -285,6 +285,22 @@ def test_an_imported_history_is_planned_from(abctl, log, load):
     assert (question["baseline"], question["share"]) == (pytest.approx(20 / 60), 0.5)
 
 
+def test_a_history_of_uneven_units_is_planned_from_and_drawn(abctl, log, load):
+    """Trades within units: their number, its spread and the ICC are the log's, and so are the units drawn."""
+    rows = [(f"{who}", *rest) for at, (who, *rest) in enumerate(ROWS) for _ in range(1 + at % 5)]
+    load(log(rows), *SHARE, "--map", "won=won", "--metric", "profit_rate")
+    words = ("-e", "own", "--from-history", "--per", "trade", "--lift", "0.1", "--units-per-day", "50")
+    ran = abctl("power", *words, "--simulate", "200", "--json")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    question = found["question"]
+    assert question["trials_per_unit"] == pytest.approx(3.0)
+    assert question["cv"] > 0.3 and question["icc"] > 0.5
+    assert (question["alpha"], question["plan_units"]) == (0.05, 2000)
+    for each in (found["simulated"]["fixed"], found["simulated"]["sequential"]):
+        assert each["low"] - 0.05 <= each["computed"] <= each["high"] + 0.05
+
+
 def test_the_order_of_the_rows_changes_no_number(log, load, abctl):
     """All at one moment: a scale that is made of the first units must not hang on who stands first."""
     moment = "2026-01-05T10:00:00Z"

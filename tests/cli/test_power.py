@@ -35,8 +35,6 @@ def test_what_is_lacking_is_named() -> None:
     assert "--baseline and --units-per-day missing: give them, or --from-history" in said.output
 
 
-@pytest.mark.parametrize(
-    "wrong", [["--share", "1.5"], ["--simulate", "10", "--trials-per-unit", "4.5"], ["--icc", "2"]]
-)
+@pytest.mark.parametrize("wrong", [["--share", "1.5"], ["--simulate", "10", "--cv", "0.5"], ["--icc", "2"]])
 def test_what_breaks_a_rule_is_refused(wrong: list[str]) -> None:
     assert isinstance(CliRunner().invoke(app, [*ASKED, *wrong]).exception, Refused)

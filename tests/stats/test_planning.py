@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stats import boundary
 from stats.errors import DesignError
 from stats.planning import Question, fixed, sequential, shadow
-from stats.planning_runs import simulated
+from stats.planning_runs import _sizes, simulated
 from stats.sample_size import Plan, units_for_rates
 from stats.scale import rate_variance, rho_of
 
@@ -90,6 +90,9 @@ def test_looks_thin_out_where_it_takes_longer_than_60_days() -> None:
     [
         replace(ASKED, trials_per_unit=8.0, icc=0.2),
         replace(ASKED, trials_per_unit=8.0, icc=1.0),
+        replace(ASKED, trials_per_unit=3.4, icc=0.1, cv=0.48),
+        replace(ASKED, trials_per_unit=15.0, icc=0.1, cv=1.0),
+        replace(ASKED, trials_per_unit=2.5, icc=0.3),
         replace(ASKED, lift=-0.05, share=0.2),
         replace(ASKED, correlation=0.4),
     ],
@@ -103,10 +106,19 @@ def test_drawn_experiments_find_as_often_as_computed(asked: Question) -> None:
         assert each.low - 0.03 <= each.computed <= each.high + 0.03
 
 
+@pytest.mark.parametrize(("mean", "cv"), [(3.4, 0.48), (15.0, 1.0), (2.5, 0.0), (8.0, 0.0), (40.0, 1.8)])
+def test_units_have_the_mean_and_the_spread_that_are_asked(mean: float, cv: float) -> None:
+    asked = replace(ASKED, trials_per_unit=mean, cv=cv)
+    sizes = _sizes(asked, 400_000, np.random.default_rng(3))
+    assert sizes.min() >= 1
+    assert sizes.mean() == pytest.approx(mean, rel=0.02)
+    assert sizes.std() / mean == pytest.approx(cv, abs=0.02 + (mean % 1.0 > 0.0) * 0.2 * (cv == 0.0))
+
+
 def test_what_cannot_be_drawn_is_said() -> None:
     rng = np.random.default_rng(1)
-    with pytest.raises(DesignError, match="whole number"):
-        simulated(replace(ASKED, trials_per_unit=2.5, icc=0.1), sequential(ASKED), 10, rng)
+    with pytest.raises(DesignError, match="at least 1 decision"):
+        simulated(replace(ASKED, cv=0.5), sequential(ASKED), 10, rng)
     steep = replace(ASKED, baseline=0.1, lift=0.6, correlation=0.9)
     found = simulated(steep, sequential(steep), 10, rng)
     assert (found.shadow, "no two such rates" in found.why) == (None, True)

@@ -1,6 +1,6 @@
 """What comes of many runs of a world: alarms, where they point, coverage where they stop, and how soon.
 
-Every boundary, scale, centre and weight is the report's own code.
+Every boundary, centre and weight is the report's own code, and every scale but that of "decisions".
 """
 
 import math
