@@ -1,8 +1,10 @@
 r"""Where transformers look in the decoy world: at the spike before each cue, beside windows without a spike.
 
-    abctl model train --arm transformer --preset default --world decoy --markets 1500 --epochs 24 \
-        --batch-size 192 --seed 1 --output m1
+    python bench/attention.py [--write]
     python bench/attention.py m1 [m2 ...] [--world decoy] [--markets 40]
+
+Without a model it first trains three of preset default in world decoy, with seeds 1 to 3, as `abctl model train`
+does with --markets 1500 --epochs 24 --batch-size 192.
 
 A cue says that now is the time, the one spike before it says in which direction. For each cue with one spike
 in the window: the share that the newest tick gives to the spike's tick, as the mean over heads of the layer
@@ -12,17 +14,23 @@ Beside it the same share in windows without a spike, at the same ages. Medians, 
 
 import argparse
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from speed import machine
 from speed.found import table
+from speed.page import placed
 
 from arms.artefact import Artefact, read_artefact
 from arms.attention import attention_of, occlusion
 from arms.onnx_runtime import load
 from arms.protocol import Arm
 from arms.schema import MARKET_V1
+from arms.training import TrainingConfig
+from cli.lab import simulated_course, train_artefact
 from market.worlds import CUED, DECOY, DECOY_FAST, SPIKED, World, tape_of
 
 WORLDS = {world.name: world for world in (DECOY, DECOY_FAST)}
@@ -31,6 +39,10 @@ VISIBLE = 0.7
 READ, UNREAD, LOST = 0.15, 0.08, 0.3
 HEADER = ("model", "chosen", "cues", "share of the spike", "without a spike", "probability lost")
 ACTIONS = ("hold", "buy", "sell")
+SEEDS = (1, 2, 3)
+TRAIN_MARKETS = 1500
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "arms.md"
+Row = tuple[str, ...]
 
 Window = tuple[np.ndarray, int]
 """float32[w,F], newest last, and the place of what is asked about."""
@@ -99,22 +111,55 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, help="folders of trained transformers")
     parser.add_argument("--world", choices=list(WORLDS), default="decoy")
     parser.add_argument("--markets", type=int, default=40)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/arms.md")
     asked = parser.parse_args()
-    if not asked.models:
-        print("no model is named: train some first, as the first lines of --help say")
-        return
-    rows = []
-    for folder in asked.models:
+    if asked.models:
+        rows = measured(asked.models, asked.world, asked.markets)
+    else:
+        with trained() as models:
+            rows = measured(models, DECOY.name, asked.markets)
+    said = told(rows)
+    print(said)
+    if asked.write:
+        note = f"Measured on {machine.facts()}."
+        PAGE.write_text(placed(PAGE.read_text(), "attention", f"{said}\n\n{note}"))
+    sys.exit(not all(map(holds, rows)))
+
+
+@contextmanager
+def trained() -> Iterator[list[Path]]:
+    """One for each of SEEDS, as long as they are looked at."""
+    with tempfile.TemporaryDirectory(prefix="abctl-attention-") as name:
+        models = []
+        for seed in SEEDS:
+            models.append(Path(name) / f"m{seed}")
+            course = simulated_course(DECOY.name, TRAIN_MARKETS, seed)
+            train_artefact("transformer", "default", course, TrainingConfig(seed=seed), models[-1])
+            print(f"trained {models[-1].name}", flush=True)
+        yield models
+
+
+def measured(models: Sequence[Path], world: str, markets: int) -> list[Row]:
+    """Rows of all models."""
+    rows: list[Row] = []
+    for folder in models:
         artefact = read_artefact(folder)
-        arm = load(artefact, MARKET_V1)
-        rows += rows_of(folder.name, artefact, arm, WORLDS[asked.world], asked.markets)
-    print("\n".join(table(HEADER, rows)))
-    totals = [tuple(map(float, row[3:])) for row in rows if row[1] == "all"]
-    missed = [t for t in totals if not (t[0] >= READ and t[1] <= UNREAD and t[2] >= LOST)]
-    print(
-        f"\nat least {READ}, at most {UNREAD}, at least {LOST}: {len(totals) - len(missed)} of {len(totals)}"
-    )
-    sys.exit(bool(missed))
+        rows += rows_of(folder.name, artefact, load(artefact, MARKET_V1), WORLDS[world], markets)
+    return rows
+
+
+def holds(row: Row) -> bool:
+    """Over all cues a model must read the spike; of buys and sells alone it may read one by the other."""
+    spike, without, lost = map(float, row[3:])
+    return row[1] != "all" or (spike >= READ and without <= UNREAD and lost >= LOST)
+
+
+def told(rows: Sequence[Row]) -> str:
+    """The table, and how many models keep the bar."""
+    totals = [row for row in rows if row[1] == "all"]
+    kept = sum(map(holds, totals))
+    bar = f"at least {READ:g} of the spike, at most {UNREAD:g} without one, at least {LOST:g} lost"
+    return "\n".join((*table(HEADER, rows), "", f"Over all cues {bar}: {kept} of {len(totals)} models."))
 
 
 if __name__ == "__main__":

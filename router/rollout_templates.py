@@ -95,7 +95,7 @@ margin_usd = 0.02            # of no use here: the metric itself must be shown t
 _PAPER = """\
 [shadow]                     # no unit before paper speaks for the treatment: `abctl split shadow ARM` first
 margin_usd = 0.0             # the lower bound of paper PnL, shadow minus served, must lie above -margin_usd
-days_max = 14                # on paper alone; then on_timeout
+days_max = 28                # on paper alone, which costs nothing; then on_timeout
 days_min = 1                 # of a stage that leads to at most half, as long as paper shows it
 
 """
