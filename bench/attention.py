@@ -3,8 +3,8 @@ r"""Where transformers look in the decoy world: at the spike before each cue, be
     python bench/attention.py [--write]
     python bench/attention.py m1 [m2 ...] [--world decoy] [--markets 40]
 
-Without a model it first trains three of preset default in world decoy, with seeds 1 to 3, as `abctl model train`
-does with --markets 1500 --epochs 24 --batch-size 192.
+Without a model it first trains three of preset default in world decoy, with seeds 1 to 3, as `abctl model
+train` does with --markets 1500 --epochs 24 --batch-size 192.
 
 A cue says that now is the time, the one spike before it says in which direction. For each cue with one spike
 in the window: the share that the newest tick gives to the spike's tick, as the mean over heads of the layer

@@ -95,6 +95,9 @@ def attention(
         str | None,
         typer.Option(help="Or a simulated world: decoy-fast, decoy, noise-fast, noise, realistic."),
     ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Or the transformer that ships, in world decoy-fast.")
+    ] = False,
     market: Annotated[int, typer.Option(min=0, help="Number of the world's market.")] = 0,
     tick: Annotated[int, typer.Option(min=0, help="Tick of that market, from 0.")] = 60,
     model: Annotated[
@@ -118,16 +121,17 @@ def attention(
     from cli.settings import read_settings
 
     settings = read_settings(data_dir=data_dir, experiment=experiment)
-    if (decision is None) == (world is None):
-        raise typer.BadParameter("say what to look at: --decision ID or --world NAME, one of them")
-    if decision is None and model is None:
+    if (decision is not None) + (world is not None) + sample != 1:
+        raise typer.BadParameter("say what to look at: --decision ID, --world NAME or --sample, one of them")
+    if world is not None and model is None:
         raise typer.BadParameter("--world needs --model FOLDER or ID")
     from cli.attending import attended, logged, simulated
     from cli.exam import candidate
+    from cli.starters import starters_folder
 
     if decision is not None:
         with logged(settings, decision, model) as (who, subject):
             attended(who, subject, (html, png), as_json)
         return
-    with candidate(str(model), settings) as who:
-        attended(who, simulated(str(world), market, tick), (html, png), as_json)
+    with candidate(model or str(starters_folder() / "transformer"), settings) as who:
+        attended(who, simulated(world or "decoy-fast", market, tick), (html, png), as_json)

@@ -40,6 +40,11 @@ def test_of_a_simulated_state(abctl, tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_sample_needs_nothing_else(abctl):
+    found = looked(abctl, "--sample", "--tick", "70")
+    assert found == looked(abctl, "--model", TRANSFORMER, *WORLD)
+
+
 def test_in_words(abctl):
     out = " ".join(abctl("model", "attention", "--model", TRANSFORMER, *WORLD).out.split())
     assert "on market decoy-fast-000000, tick 70" in out
@@ -104,7 +109,7 @@ def test_what_cannot_be_made_again_is_said(abctl, decided, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ((), failures.USAGE, "--decision ID or --world NAME"),
+        ((), failures.USAGE, "--decision ID, --world NAME or --sample"),
         (("--world", "decoy-fast"), failures.USAGE, "--world needs --model"),
         (("--world", "moon", "--model", TRANSFORMER), failures.REFUSED, "--world must be one of"),
         (("--model", BASE, *WORLD), failures.REFUSED, "only a transformer attends"),
