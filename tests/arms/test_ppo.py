@@ -620,7 +620,7 @@ def test_mlx_goes_on_from_a_model_of_torch_and_its_model_serves(timid, tmp_path)
 def test_from_scratch_in_the_course(tmp_path):
     course, seen = simulated_course("decoy-fast", 10), []
     course = replace(course, judges=course.judges[:10])
-    config, watch = PpoConfig(epochs=2, ticks=10), Watch(seen.append)
+    config, watch = PpoConfig(epochs=2, ticks=10, batch_size=256), Watch(seen.append)
     artefact, epochs = train_ppo("base", "fast", course, config, tmp_path, watch)
     assert artefact.trained.origin == "ppo" and tuple(seen) == epochs
     assert len(markets_in(artefact.trained)) == len(names_in(artefact.trained)) == 20
@@ -631,7 +631,7 @@ def test_what_a_start_has_met_stays_unknown(net_of, tmp_path):
     preset, course = preset_of("base", "fast"), simulated_course("decoy-fast", 10)
     course = replace(course, judges=course.judges[:5])
     start = torch_export.export(net_of("base"), preset, "base", MARKET_V1, Trained(), tmp_path / "start")
-    config = PpoConfig(epochs=1, ticks=5)
+    config = PpoConfig(epochs=1, ticks=5, batch_size=256)
     artefact, _ = train_ppo("base", "fast", course, config, tmp_path / "on", start=start)
     assert artefact.trained.markets == ""
 

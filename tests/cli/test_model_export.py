@@ -200,9 +200,16 @@ def ended(folder, number, tell=subprocess.Popen.send_signal):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_leaves_nothing(tmp_path, number):
-    code, said = ended(tmp_path, number)
-    assert code == failures.INTERRUPTED, said
-    assert names(tmp_path) == set()
+    """One that hits a finalizer is for nothing (see below), and the export goes on: then once more."""
+    codes = []
+    while len(codes) < 4 and failures.INTERRUPTED not in codes:
+        folder = tmp_path / str(len(codes))
+        folder.mkdir()
+        code, said = ended(folder, number)
+        codes.append(code)
+        assert code in (failures.OK, failures.INTERRUPTED), said
+    assert codes[-1] == failures.INTERRUPTED, said
+    assert names(folder) == set()
 
 
 def until_gone(running, number):
