@@ -121,12 +121,12 @@ def test_paper_has_a_verdict_in_half_the_time_and_opens_no_equal_arm():
 def test_paper_that_is_too_kind_opens_and_promotes_nothing():
     runs = [scenarios.own_run(NAMED[TOO_KIND], "window", seed, ON_PAPER) for seed in range(4)]
     assert sum(run.verdict == "promoted" for run in runs) <= most(len(runs))
-    assert any(run.days > 14 for run in runs), "it had its units"
+    assert any(run.days > 28 for run in runs), "it had its units"
 
 
 def test_a_harmful_arm_gets_no_unit_where_paper_comes_first():
     run = scenarios.own_run(NAMED["-5 points"], "market", 1, ON_PAPER)
-    assert (run.verdict, run.days, run.cost_usd) == ("timed out", 14.0, 0.0)
+    assert (run.verdict, run.days, run.cost_usd) == ("timed out", 28.0, 0.0)
 
 
 def test_an_arm_that_is_away_brings_what_the_control_brings():
