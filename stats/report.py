@@ -80,7 +80,9 @@ def report(
         metric: metric_effect(design, metric, scored[metric], known) for metric in METRICS
     }
     arms = _arms(design, units, counts, effects)
-    primary, pnl = (_judged(design, effects[m], arms, counts, units, stages) for m in (design.metric, "pnl"))
+    primary, pnl = (
+        judged_of(design, effects[m], arms, counts, units, stages) for m in (design.metric, "pnl")
+    )
     imbalance = (srm_once if design.looked_at == "once" else srm)(stages)
     fault = broken(primary, pnl, imbalance, contamination(design, counts))
     gated = gates(
@@ -144,7 +146,7 @@ def _adjusted(values: Mapping[Metric, float | None]) -> Adjusted:
     )
 
 
-def _judged(
+def judged_of(
     design: Design,
     found: Effect,
     arms: Mapping[str, ArmReport],
@@ -152,6 +154,7 @@ def _judged(
     units: Units,
     stages: Sequence[Stage],
 ) -> Judged:
+    """An effect with the room that its missing outcomes leave, at the door."""
     missing = missing_of(design, found, arms, counts, units)
     return Judged(found, missing, to_door(found.metric), _pair_share(design, stages))
 

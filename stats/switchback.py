@@ -24,14 +24,13 @@ from stats.effect import Effect
 from stats.errors import UnitsError
 from stats.gates import Evidence, gates
 from stats.metric_effect import metric_effect
-from stats.missing import missing_of
 from stats.moments import group_sums
-from stats.report import Report, report
-from stats.scores import Scores, pair_rows, pair_scores, to_door
+from stats.report import Report, judged_of, report
+from stats.scores import Scores, pair_rows, pair_scores
 from stats.srm import srm
 from stats.status import METRICS, Metric
 from stats.units import ArmCounts, Stage, Units
-from stats.verdict import Judged, broken, verdict
+from stats.verdict import broken, verdict
 
 Ints = npt.NDArray[np.int64]
 
@@ -131,7 +130,9 @@ def switchback(
     }
     scored: dict[Metric, Scores] = {metric: found.scores for metric, found in rows.items()}
     effects = {metric: metric_effect(design, metric, scored[metric], history) for metric in METRICS}
-    primary, pnl = (_judged(design, effects[m], told, counts, units, stages) for m in (design.metric, "pnl"))
+    primary, pnl = (
+        judged_of(design, effects[m], told.arms, counts, units, stages) for m in (design.metric, "pnl")
+    )
     own = rows[design.metric]
     before = metric_effect(design, design.metric, lagged(own, blocks.before), history)
     fault = (
@@ -153,23 +154,6 @@ def switchback(
         told, effect=primary.effect, pnl_effect=pnl.effect, srm=srm(stages), verdict=said, gates=gated
     )
     return Switchback(judged, before, _counted(design, own), own.divided)
-
-
-def _judged(
-    design: Design,
-    found: Effect,
-    told: Report,
-    counts: Mapping[str, ArmCounts],
-    units: Units,
-    stages: Sequence[Stage],
-) -> Judged:
-    missing = missing_of(design, found, told.arms, counts, units)
-    return Judged(found, missing, to_door(found.metric), _share(design, stages))
-
-
-def _share(design: Design, stages: Sequence[Stage]) -> float:
-    treatment, control = (stages[-1].weights[place] if stages else 0.0 for place in design.pair)
-    return treatment / (treatment + control) if treatment + control > 0.0 else 0.0
 
 
 def _divided(own: Blocked) -> str | None:
